@@ -1,0 +1,2 @@
+//! sysctr-compose
+fn main() {}

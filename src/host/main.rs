@@ -1,0 +1,2 @@
+//! sysctr
+fn main() {}
