@@ -1,0 +1,86 @@
+//! Where each thing lies on the host. The only file with host paths; docs/format.md describes what is in them.
+//!
+//! Paths in the target are written relative to its root (`usr/lib/…`), for use beneath a directory handle;
+//! paths that programs on the running host see begin with `/`.
+
+use camino::Utf8PathBuf;
+
+use crate::name::ContainerName;
+
+/// Directory of all embedded containers, relative to the target's root; mode 0755.
+pub const EMBEDDED_DIR: &str = "usr/lib/containers/atomic";
+/// The list of what is embedded, relative to the target's root; mode 0644. Written last.
+pub const EMBEDDED_JSON: &str = "usr/lib/containers/atomic/embedded.json";
+/// Where a compose stages and journals, relative to the target's root; gone when none is under way.
+pub const STAGING_DIR: &str = "usr/lib/containers/atomic/.staging";
+/// Units of the distribution, relative to the target's root.
+pub const UNIT_DIR: &str = "usr/lib/systemd/system";
+/// Presets of the distribution, relative to the target's root.
+pub const PRESET_DIR: &str = "usr/lib/systemd/system-preset";
+/// tmpfiles.d of the distribution, relative to the target's root.
+pub const TMPFILES_DIR: &str = "usr/lib/tmpfiles.d";
+/// The launcher, relative to the target's root.
+pub const LAUNCHER: &str = "usr/bin/sysctr";
+/// The launcher's name as a systemd generator, relative to the target's root.
+pub const GENERATOR: &str = "usr/lib/systemd/system-generators/sysctr-generator";
+/// Text of the generator link.
+pub const GENERATOR_TARGET: &str = "../../../bin/sysctr";
+/// systemd itself, whose machine type tells the target's architecture; relative to the target's root.
+pub const SYSTEMD: &str = "usr/lib/systemd/systemd";
+
+/// In a bundle directory: the runtime configuration.
+pub const CONFIG_JSON: &str = "config.json";
+/// In a bundle directory: the flattened root file system.
+pub const ROOTFS: &str = "rootfs";
+/// In a bundle directory: [`crate::record::Record`].
+pub const RECORD_JSON: &str = "record.json";
+/// In a bundle directory: every file of `rootfs` with its digest, compressed ([`crate::tree::dump`]).
+pub const TREE_DUMP: &str = "tree.dump.zst";
+/// In a bundle directory: the image's configuration, byte for byte.
+pub const IMAGE_CONFIG: &str = "image-config.json";
+/// In a bundle directory: the image manifest, byte for byte (not for docker-archive, which has none).
+pub const IMAGE_MANIFEST: &str = "image-manifest.json";
+/// In a bundle directory: the validated settings that bundle and unit were made from.
+pub const SETTINGS_JSON: &str = "settings.json";
+/// In a bundle directory: a host unit that `replace` put aside.
+pub const REPLACED_UNIT: &str = "replaced.service";
+
+/// Runtime state (`--root` of runc and crun), on the running host.
+pub const RUNTIME_STATE: &str = "/run/sysctr/runtime";
+/// State of containers that survives host updates, on the running host.
+pub const STATE_DIR: &str = "/var/lib/sysctr";
+
+/// The container's directory, relative to the target's root.
+pub fn bundle(name: &ContainerName) -> Utf8PathBuf {
+    Utf8PathBuf::from(EMBEDDED_DIR).join(name.as_str())
+}
+
+/// The container's unit, relative to the target's root.
+pub fn unit(name: &ContainerName) -> Utf8PathBuf {
+    Utf8PathBuf::from(UNIT_DIR).join(name.unit())
+}
+
+/// The container's preset, relative to the target's root.
+pub fn preset(name: &ContainerName) -> Utf8PathBuf {
+    Utf8PathBuf::from(PRESET_DIR).join(format!("50-sysctr-{name}.preset"))
+}
+
+/// The container's tmpfiles.d file name. A plain NAME would shadow the distribution's `var.conf` for a container `var`.
+pub fn tmpfiles_name(name: &ContainerName) -> String {
+    format!("sysctr-{name}.conf")
+}
+
+/// The container's tmpfiles.d file, relative to the target's root.
+pub fn tmpfiles(name: &ContainerName) -> Utf8PathBuf {
+    Utf8PathBuf::from(TMPFILES_DIR).join(tmpfiles_name(name))
+}
+
+/// What the launcher writes for one container, on the running host: the PID file `pid`, a late-bound `config.json`.
+pub fn run_dir(name: &ContainerName) -> Utf8PathBuf {
+    Utf8PathBuf::from("/run/sysctr").join(name.as_str())
+}
+
+/// The container's volumes, on the running host.
+pub fn state_dir(name: &ContainerName) -> Utf8PathBuf {
+    Utf8PathBuf::from(STATE_DIR).join(name.as_str())
+}

@@ -1,0 +1,507 @@
+//! The scalar values of settings: each parsed once, here, and printed again in one spelling.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not the value it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {expected}")]
+pub struct InvalidValue {
+    text: String,
+    expected: &'static str,
+}
+
+fn invalid<T>(text: &str, expected: &'static str) -> Result<T, InvalidValue> {
+    Err(InvalidValue { text: text.to_owned(), expected })
+}
+
+/// A newtype of `String` whose only way in is `fn parse(&str) -> Result<String, InvalidValue>`.
+macro_rules! text_value {
+    ($name:ident, $parse:path, $doc:literal) => {
+        #[doc = $doc]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[serde(try_from = "String", into = "String")]
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        pub struct $name(String);
+
+        impl $name {
+            /// The value in its one spelling.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidValue;
+
+            fn try_from(text: String) -> Result<Self, InvalidValue> {
+                $parse(&text).map(Self)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+text_value!(AbsolutePath, absolute_path, "An absolute path without `.`, `..`, repeated or trailing slashes.");
+text_value!(Capability, capability, "A capability as capabilities(7) spells it: `CAP_NET_ADMIN`.");
+text_value!(EnvName, env_name, "The name of an environment variable.");
+text_value!(Hostname, hostname, "A host name: letters, digits, `-` and `.`, at most 64 characters.");
+text_value!(RlimitName, rlimit_name, "A resource limit as getrlimit(2) spells it: `RLIMIT_NOFILE`.");
+text_value!(Signal, signal, "A signal's name with `SIG`: `SIGTERM`, `SIGRTMIN+3`.");
+text_value!(UnitName, unit_name, "A systemd unit's name with its suffix (systemd.unit(5)).");
+text_value!(
+    CpuQuota,
+    cpu_quota,
+    "A share of one CPU in percent: `150%` (systemd.resource-control(5), `CPUQuota=`)."
+);
+
+fn absolute_path(text: &str) -> Result<String, InvalidValue> {
+    const EXPECTED: &str = "an absolute path without `..`";
+    let bad = |c: &str| c == ".." || c.chars().any(char::is_control);
+    if !text.starts_with('/') || text.split('/').any(bad) {
+        return invalid(text, EXPECTED);
+    }
+    let components: Vec<_> = text.split('/').filter(|c| !c.is_empty() && *c != ".").collect();
+    Ok(format!("/{}", components.join("/")))
+}
+
+/// capabilities(7), in the kernel's order.
+pub const CAPABILITIES: [&str; 41] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+];
+
+fn capability(text: &str) -> Result<String, InvalidValue> {
+    let upper = text.to_ascii_uppercase();
+    let name = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+    if CAPABILITIES.contains(&name.as_str()) {
+        Ok(name)
+    } else {
+        invalid(text, "a capability of capabilities(7), such as CAP_NET_ADMIN")
+    }
+}
+
+fn env_name(text: &str) -> Result<String, InvalidValue> {
+    if text.is_empty() || text.contains(['=', '\0', '\n']) {
+        return invalid(text, "the name of an environment variable");
+    }
+    Ok(text.to_owned())
+}
+
+fn hostname(text: &str) -> Result<String, InvalidValue> {
+    let label = |l: &str| {
+        !l.is_empty()
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+    };
+    if text.len() <= 64 && text.split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        invalid(text, "a host name (letters, digits, `-` and `.`, at most 64 characters)")
+    }
+}
+
+fn rlimit_name(text: &str) -> Result<String, InvalidValue> {
+    const NAMES: [&str; 16] = [
+        "AS",
+        "CORE",
+        "CPU",
+        "DATA",
+        "FSIZE",
+        "LOCKS",
+        "MEMLOCK",
+        "MSGQUEUE",
+        "NICE",
+        "NOFILE",
+        "NPROC",
+        "RSS",
+        "RTPRIO",
+        "RTTIME",
+        "SIGPENDING",
+        "STACK",
+    ];
+    let upper = text.to_ascii_uppercase();
+    let short = upper.strip_prefix("RLIMIT_").unwrap_or(&upper);
+    if NAMES.contains(&short) {
+        Ok(format!("RLIMIT_{short}"))
+    } else {
+        invalid(text, "a resource limit of getrlimit(2), such as NOFILE")
+    }
+}
+
+/// signal(7) for every architecture that the kernel's generic numbers serve (all but alpha, mips, parisc, sparc).
+const SIGNALS: [(&str, u8); 31] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// The first and last real-time signal as glibc programs see them.
+const RTMIN: u8 = 34;
+const RTMAX: u8 = 64;
+
+fn signal(text: &str) -> Result<String, InvalidValue> {
+    const EXPECTED: &str = "a signal, such as SIGTERM, SIGRTMIN+3 or 15";
+    let upper = text.to_ascii_uppercase();
+    let number = upper.parse::<u8>().ok();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some((name, _)) = SIGNALS.iter().find(|(name, value)| *name == short || number == Some(*value)) {
+        return Ok(format!("SIG{name}"));
+    }
+    match number.or_else(|| realtime(short)) {
+        Some(RTMIN) => Ok("SIGRTMIN".into()),
+        Some(RTMAX) => Ok("SIGRTMAX".into()),
+        Some(value @ RTMIN..RTMAX) => Ok(format!("SIGRTMIN+{}", value - RTMIN)),
+        _ => invalid(text, EXPECTED),
+    }
+}
+
+fn realtime(short: &str) -> Option<u8> {
+    if let Some(rest) = short.strip_prefix("RTMIN") {
+        let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('+')?.parse().ok()? };
+        return RTMIN.checked_add(offset);
+    }
+    let rest = short.strip_prefix("RTMAX")?;
+    let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('-')?.parse().ok()? };
+    RTMAX.checked_sub(offset)
+}
+
+impl Signal {
+    /// SIGTERM, what stops a container unless somebody says otherwise.
+    pub fn term() -> Self {
+        Self("SIGTERM".into())
+    }
+
+    /// The signal's number.
+    pub fn number(&self) -> u8 {
+        let short = self.0.strip_prefix("SIG").unwrap_or(&self.0);
+        let named = SIGNALS.iter().find(|(name, _)| *name == short).map(|(_, value)| *value);
+        named.or_else(|| realtime(short)).expect("the constructor admits known signals only")
+    }
+}
+
+fn unit_name(text: &str) -> Result<String, InvalidValue> {
+    const SUFFIXES: [&str; 11] = [
+        ".service",
+        ".socket",
+        ".device",
+        ".mount",
+        ".automount",
+        ".swap",
+        ".target",
+        ".path",
+        ".timer",
+        ".slice",
+        ".scope",
+    ];
+    let fit = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let suffix = SUFFIXES.iter().find(|suffix| text.ends_with(**suffix));
+    if text.len() <= 255 && text.chars().all(fit) && suffix.is_some_and(|suffix| text.len() > suffix.len()) {
+        Ok(text.to_owned())
+    } else {
+        invalid(text, "a unit's name with its suffix, such as network.target")
+    }
+}
+
+fn cpu_quota(text: &str) -> Result<String, InvalidValue> {
+    match text.strip_suffix('%').map(str::parse::<u32>) {
+        Some(Ok(percent)) if percent > 0 => Ok(format!("{percent}%")),
+        _ => invalid(text, "a share of one CPU in percent, such as 150%"),
+    }
+}
+
+/// A length of time in whole milliseconds; written `10s`, `500ms`, `1min 30s` (systemd.time(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
+pub struct Duration {
+    millis: u64,
+}
+
+impl Duration {
+    /// So many milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self { millis }
+    }
+
+    /// The length in milliseconds.
+    pub const fn as_millis(self) -> u64 {
+        self.millis
+    }
+}
+
+impl TryFrom<String> for Duration {
+    type Error = InvalidValue;
+
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        const EXPECTED: &str = "a length of time with its unit, such as 500ms, 10s or 1min 30s";
+        let mut millis: u64 = 0;
+        let mut rest = text.trim();
+        if rest.is_empty() {
+            return invalid(&text, EXPECTED);
+        }
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let (number, tail) = rest.split_at(digits);
+            let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at(letters);
+            let factor = match unit {
+                "ms" => 1,
+                "s" | "sec" => 1_000,
+                "m" | "min" => 60_000,
+                "h" => 3_600_000,
+                _ => return invalid(&text, EXPECTED),
+            };
+            let part = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
+            match part.and_then(|part| millis.checked_add(part)) {
+                Some(sum) => millis = sum,
+                None => return invalid(&text, EXPECTED),
+            }
+            rest = tail.trim_start();
+        }
+        Ok(Self { millis })
+    }
+}
+
+impl From<Duration> for String {
+    fn from(duration: Duration) -> Self {
+        duration.to_string()
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.millis.is_multiple_of(1_000) {
+            write!(f, "{}s", self.millis / 1_000)
+        } else {
+            write!(f, "{}ms", self.millis)
+        }
+    }
+}
+
+/// A number of bytes; written `512M` with the suffixes K, M, G, T of base 1024.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
+pub struct ByteSize(u64);
+
+impl ByteSize {
+    /// The number of bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::str::FromStr for ByteSize {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        const EXPECTED: &str = "a size above zero, such as 512M";
+        let (number, shift) = match text.char_indices().last() {
+            Some((end, 'K')) => (&text[..end], 10),
+            Some((end, 'M')) => (&text[..end], 20),
+            Some((end, 'G')) => (&text[..end], 30),
+            Some((end, 'T')) => (&text[..end], 40),
+            _ => (text, 0),
+        };
+        match number.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)) {
+            Some(bytes) if bytes > 0 => Ok(Self(bytes)),
+            _ => invalid(text, EXPECTED),
+        }
+    }
+}
+
+impl TryFrom<String> for ByteSize {
+    type Error = InvalidValue;
+
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        text.parse()
+    }
+}
+
+impl From<ByteSize> for String {
+    fn from(size: ByteSize) -> Self {
+        size.to_string()
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (shift, suffix) in [(40, "T"), (30, "G"), (20, "M"), (10, "K")] {
+            if self.0.is_multiple_of(1 << shift) {
+                return write!(f, "{}{suffix}", self.0 >> shift);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A resource limit: one number for soft and hard, or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Rlimit {
+    /// Soft and hard alike.
+    Both(u64),
+    /// Soft and hard apart.
+    Each {
+        /// What the process begins with.
+        soft: u64,
+        /// What it may raise it to.
+        hard: u64,
+    },
+}
+
+impl Rlimit {
+    /// Soft and hard limit.
+    pub fn pair(self) -> (u64, u64) {
+        match self {
+            Self::Both(limit) => (limit, limit),
+            Self::Each { soft, hard } => (soft, hard),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spell<T: TryFrom<String, Error = InvalidValue> + Into<String>>(text: &str) -> Option<String> {
+        T::try_from(text.to_owned()).ok().map(Into::into)
+    }
+
+    #[test]
+    fn values_have_one_spelling() {
+        assert_eq!(spell::<AbsolutePath>("//a/./b/").as_deref(), Some("/a/b"));
+        assert_eq!(spell::<AbsolutePath>("/").as_deref(), Some("/"));
+        assert_eq!(spell::<Capability>("net_admin").as_deref(), Some("CAP_NET_ADMIN"));
+        assert_eq!(spell::<RlimitName>("nofile").as_deref(), Some("RLIMIT_NOFILE"));
+        assert_eq!(spell::<CpuQuota>("050%").as_deref(), Some("50%"));
+        assert_eq!(spell::<Duration>("1min 30s").as_deref(), Some("90s"));
+        assert_eq!(spell::<Duration>("1500ms").as_deref(), Some("1500ms"));
+        assert_eq!(spell::<ByteSize>("2048K").as_deref(), Some("2M"));
+        assert_eq!(spell::<UnitName>("getty@tty1.service").as_deref(), Some("getty@tty1.service"));
+    }
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (text, name, number) in [
+            ("SIGTERM", "SIGTERM", 15),
+            ("quit", "SIGQUIT", 3),
+            ("9", "SIGKILL", 9),
+            ("SIGRTMIN+3", "SIGRTMIN+3", 37),
+            ("37", "SIGRTMIN+3", 37),
+            ("RTMAX-1", "SIGRTMIN+29", 63),
+            ("64", "SIGRTMAX", 64),
+        ] {
+            let signal = Signal::try_from(text.to_owned()).unwrap();
+            assert_eq!((signal.as_str(), signal.number()), (name, number), "{text}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert_eq!(spell::<AbsolutePath>("a/b"), None);
+        assert_eq!(spell::<AbsolutePath>("/a/../b"), None);
+        assert_eq!(spell::<AbsolutePath>("/a\nb"), None);
+        assert_eq!(spell::<Capability>("CAP_NONE"), None);
+        assert_eq!(spell::<Signal>("SIGFOO"), None);
+        assert_eq!(spell::<Signal>("0"), None);
+        assert_eq!(spell::<Signal>("32"), None);
+        assert_eq!(spell::<Signal>("RTMIN+200"), None);
+        assert_eq!(spell::<Duration>("10"), None);
+        assert_eq!(spell::<Duration>(""), None);
+        assert_eq!(spell::<Duration>("99999999999999999999s"), None);
+        assert_eq!(spell::<ByteSize>("0"), None);
+        assert_eq!(spell::<ByteSize>("17000000T"), None);
+        assert_eq!(spell::<UnitName>("network"), None);
+        assert_eq!(spell::<UnitName>(".target"), None);
+        assert_eq!(spell::<Hostname>("a_b"), None);
+        assert_eq!(spell::<CpuQuota>("0%"), None);
+        let error = Signal::try_from("SIGFOO".to_owned()).unwrap_err();
+        assert_eq!(error.to_string(), "\"SIGFOO\" is not a signal, such as SIGTERM, SIGRTMIN+3 or 15");
+    }
+}
