@@ -1,16 +1,19 @@
 //! What composer and launcher share: names and places, the record, reading images, and the road from an image to a
 //! bundle and a unit. Modules use only what stands above them here (tests/architecture.rs holds the arrows):
 //!
-//! - [`digest`], [`name`], [`epoch`], [`settings`], [`tree`]: values, no input or output
+//! - [`digest`], [`name`], [`epoch`], [`arch`], [`settings`], [`tree`]: values, no input or output
 //! - [`place`], [`record`]: the contract on disk
 //! - [`image`]: reads OCI layouts and archives, checks every byte
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
+//! - [`placement`]: which bytes go where in a target; computes only
 
+pub mod arch;
 pub mod digest;
 pub mod epoch;
 pub mod image;
 pub mod name;
 pub mod place;
+pub mod placement;
 pub mod prepare;
 pub mod record;
 pub mod settings;

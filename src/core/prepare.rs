@@ -1,7 +1,9 @@
 //! The one road from an image and its settings to what runs on the host, used by compose and by update.
 
+use anyhow::{Result, bail};
 use camino::Utf8PathBuf;
 
+use crate::arch::Architecture;
 use crate::image::ImageConfig;
 use crate::name::ContainerName;
 use crate::record::Launch;
@@ -24,6 +26,8 @@ pub struct Input<'a> {
     pub group: Option<&'a [u8]>,
     /// The OCI runtime's path on the host, found in the target.
     pub runtime: &'a AbsolutePath,
+    /// The target's architecture.
+    pub architecture: Architecture,
 }
 
 /// What a container becomes.
@@ -64,4 +68,13 @@ pub enum MountTargetKind {
     Directory,
     /// An empty file, root's, 0644.
     File,
+}
+
+/// Decides everything about one container. Equal inputs give equal bytes.
+///
+/// # Errors
+/// When image and settings don't make a container: no program to run, a user that the image does not know, a mount
+/// target whose parent is a file, a template that fails. The message names the container's setting or the image's.
+pub fn prepare(input: &Input<'_>) -> Result<Prepared> {
+    bail!("preparing container {}: not built yet", input.name)
 }

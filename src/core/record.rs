@@ -141,7 +141,7 @@ pub struct LeftOutRecord {
 }
 
 /// What a left-out entry was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpecialKind {
     /// A character device.

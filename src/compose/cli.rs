@@ -1,0 +1,221 @@
+//! The command line as types. Parsing does nothing; [`crate::run`] gives it meaning.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sysctr_core::image::reference::ImageRef;
+use sysctr_core::name::{ContainerName, GroupName};
+use sysctr_core::settings::ByteSize;
+
+/// Embeds OCI images as system containers into the root of a host image that is not booted.
+///
+/// Exit status: 0 done or nothing to do, 1 not done (the target is as it was), 2 not understood (command line or
+/// manifest). Results go to stdout, everything else to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "sysctr-compose", version, long_version = long_version())]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, max_term_width = 100)]
+#[command(help_expected = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do instead of composing.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// What to compose.
+    #[command(flatten)]
+    pub compose: ComposeArgs,
+}
+
+fn long_version() -> String {
+    format!("{} (records of version {})", env!("CARGO_PKG_VERSION"), sysctr_core::record::VERSION)
+}
+
+/// The verbs. Without one, sysctr-compose composes.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show everything that a compose would add, change and remove; write nothing
+    Plan(ComposeArgs),
+    /// Check a manifest and its images without a target's help
+    Lint(LintArgs),
+    /// Show what is embedded
+    List(ReadArgs),
+    /// Check every embedded file against its record
+    Verify(VerifyArgs),
+    /// Remove containers with everything that belongs to them
+    Remove(RemoveArgs),
+    /// Print the manifest's JSON schema
+    Schema,
+}
+
+/// Which target.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// Root directory of a system that is not booted
+    #[arg(long, value_name = "DIR", required = true)]
+    pub sysroot: Option<Utf8PathBuf>,
+}
+
+/// Which containers.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// Manifest with the containers of one group (TOML; JSON if its name ends in .json)
+    #[arg(short, long, value_name = "FILE", required_unless_present = "image", conflicts_with = "image")]
+    pub manifest: Option<Utf8PathBuf>,
+    /// One image instead of a manifest: oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]
+    #[arg(value_name = "IMAGE")]
+    pub image: Option<ImageRef>,
+    /// Name of that one container [default: from the image's name]
+    #[arg(long, value_name = "NAME", requires = "image")]
+    pub name: Option<ContainerName>,
+    /// A value for that one container's templates
+    #[arg(long, value_name = "KEY=VALUE", requires = "image", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+    /// Architecture to choose from an index, as GOARCH [default: the target's]
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+}
+
+/// What bounds a compose.
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    /// Threads that unpack
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub jobs: std::num::NonZeroU16,
+    /// Most entries that all layers of an image may have together
+    #[arg(long, value_name = "N", default_value = "4000000")]
+    pub max_entries: u64,
+    /// Most bytes that all layers of an image may unpack to
+    #[arg(long, value_name = "SIZE", default_value = "32G")]
+    pub max_bytes: ByteSize,
+    /// Largest window of a zstd layer, which is the memory that it needs
+    #[arg(long, value_name = "SIZE", default_value = "64M")]
+    pub max_window: ByteSize,
+}
+
+/// How to talk.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Form of the result on stdout
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs; docs/format.md describes it
+    Json,
+}
+
+/// `--progress`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressForm {
+    /// Bars on a terminal, else nothing
+    #[default]
+    Auto,
+    /// Bars
+    Bar,
+    /// One JSON object a line on stderr
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Compose and plan.
+#[derive(Debug, Args)]
+pub struct ComposeArgs {
+    /// Which target.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Which containers.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Put this host program (`sysctr`) into the target, with its generator link
+    #[arg(long, value_name = "FILE")]
+    pub add_launcher: Option<Utf8PathBuf>,
+    /// Bounds.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Form of the progress on stderr
+    #[arg(long, value_enum, default_value_t)]
+    pub progress: ProgressForm,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `lint`.
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// Which containers.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Bounds.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// Which target.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Containers [default: all, and the index itself]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<ContainerName>,
+    /// Which target.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `remove`.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Containers
+    #[arg(value_name = "NAME", required_unless_present_any = ["group", "launcher"])]
+    pub names: Vec<ContainerName>,
+    /// All containers of this group
+    #[arg(long, value_name = "GROUP", conflicts_with = "names")]
+    pub group: Option<GroupName>,
+    /// Also the launcher that a compose added
+    #[arg(long)]
+    pub launcher: bool,
+    /// Which target.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it is not KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound_and_all_has_help() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,300 @@
+//! Results for people and for programs. Every JSON form carries `format`, is described in docs/format.md
+//! ("Output"), and only ever gains keys.
+
+use std::fmt::Write as _;
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+use sysctr_core::digest::Digest;
+use sysctr_core::name::{ContainerName, GroupName};
+use sysctr_core::record::LeftOutRecord;
+
+use crate::cli::Format;
+
+/// Version of the JSON forms.
+pub const FORMAT: u32 = 1;
+
+/// A result that can be shown.
+pub trait Report: Serialize {
+    /// The lines for people, each with its newline.
+    fn text(&self) -> String;
+
+    /// The result in the wanted form, with a final newline.
+    fn render(&self, format: Format) -> String {
+        match format {
+            Format::Text => self.text(),
+            Format::Json => {
+                let json = serde_json::to_string_pretty(self).expect("reports have string keys only");
+                json + "\n"
+            }
+        }
+    }
+}
+
+/// What becomes of a container or a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It was not there.
+    Add,
+    /// It was there and differs.
+    Change,
+    /// It goes away.
+    Remove,
+    /// It stays as it is.
+    Keep,
+}
+
+impl Action {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Change => "change",
+            Self::Remove => "remove",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+/// The result of compose, plan and remove.
+#[derive(Debug, Serialize)]
+pub struct ComposeReport {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Whether the target was, or would be, changed.
+    pub changed: bool,
+    /// Whether that was only planned.
+    pub planned: bool,
+    /// By name.
+    pub containers: Vec<ContainerReport>,
+    /// Every path outside and every directory of a bundle, in path order.
+    pub paths: Vec<PathReport>,
+}
+
+/// One container in a [`ComposeReport`].
+#[derive(Debug, Serialize)]
+pub struct ContainerReport {
+    /// Its name.
+    pub name: ContainerName,
+    /// Its group.
+    pub group: GroupName,
+    /// What becomes of it.
+    pub action: Action,
+    /// The image as the user wrote it.
+    pub image: String,
+    /// Digest of the image's configuration.
+    pub config: Digest,
+    /// Entries of the root file system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u64>,
+    /// Bytes in its regular files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Paths made because something is mounted there.
+    pub mount_targets: Vec<String>,
+    /// What the image has and no host image can carry.
+    pub left_out: Vec<LeftOutRecord>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// One path in a [`ComposeReport`].
+#[derive(Debug, Serialize)]
+pub struct PathReport {
+    /// Relative to the target's root, with `/` in front.
+    pub path: Utf8PathBuf,
+    /// What becomes of it.
+    pub action: Action,
+    /// Bytes of the file or of all files in the directory.
+    pub bytes: u64,
+}
+
+impl Report for ComposeReport {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for container in &self.containers {
+            container.write(&mut text, self.planned);
+        }
+        if self.planned {
+            for path in &self.paths {
+                writeln!(text, "{:7} {} ({})", path.action.word(), path.path, size(path.bytes))
+                    .unwrap_or_default();
+            }
+        }
+        text += match (self.changed, self.planned) {
+            (false, _) => "nothing to change\n",
+            (true, true) => "planned only: nothing was written\n",
+            (true, false) => "done\n",
+        };
+        text
+    }
+}
+
+impl ContainerReport {
+    fn write(&self, text: &mut String, planned: bool) {
+        let word = match (self.action, planned) {
+            (Action::Keep, _) => "kept",
+            (action, true) => action.word(),
+            (Action::Add, false) => "added",
+            (Action::Change, false) => "changed",
+            (Action::Remove, false) => "removed",
+        };
+        write!(text, "{word:7} {} ({}) {}", self.name, self.group, self.image).unwrap_or_default();
+        if let (Some(entries), Some(bytes)) = (self.entries, self.bytes) {
+            write!(text, ": {entries} entries, {}", size(bytes)).unwrap_or_default();
+        }
+        text.push('\n');
+        for left_out in &self.left_out {
+            let kind = serde_json::to_string(&left_out.kind).unwrap_or_default();
+            writeln!(
+                text,
+                "        left out {} ({})",
+                left_out.path,
+                kind.trim_matches('"').replace('-', " ")
+            )
+            .unwrap_or_default();
+        }
+        for warning in &self.warnings {
+            writeln!(text, "        warning: {warning}").unwrap_or_default();
+        }
+    }
+}
+
+/// A number of bytes for people.
+pub fn size(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => {
+            let tenths = u128::from(bytes) * 10 / u128::from(*unit);
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} B"),
+    }
+}
+
+/// The result of `list`.
+#[derive(Debug, Serialize)]
+pub struct ListReport {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The composer that wrote the target last, if any did.
+    pub tool: Option<String>,
+    /// Digest of the launcher that we added.
+    pub launcher: Option<Digest>,
+    /// By name.
+    pub containers: Vec<ListedContainer>,
+}
+
+/// One container in a [`ListReport`].
+#[derive(Debug, Serialize)]
+pub struct ListedContainer {
+    /// Its name.
+    pub name: ContainerName,
+    /// Its group.
+    pub group: GroupName,
+    /// The image as the user wrote it.
+    pub image: String,
+    /// Digest of the image manifest.
+    pub manifest: Option<Digest>,
+    /// Digest of the image's configuration.
+    pub config: Digest,
+    /// GOARCH name.
+    pub architecture: String,
+    /// Entries of the root file system.
+    pub entries: u64,
+    /// Bytes in its regular files.
+    pub bytes: u64,
+    /// The unit that runs it.
+    pub unit: String,
+}
+
+impl Report for ListReport {
+    fn text(&self) -> String {
+        if self.containers.is_empty() {
+            return "no containers are embedded\n".to_owned();
+        }
+        let mut text = format!("{:24} {:12} {:>9} {:>10}  IMAGE\n", "NAME", "GROUP", "ENTRIES", "SIZE");
+        for container in &self.containers {
+            let ListedContainer { name, group, image, entries, bytes, .. } = container;
+            writeln!(text, "{name:24} {group:12} {entries:>9} {:>10}  {image}", size(*bytes))
+                .unwrap_or_default();
+        }
+        text
+    }
+}
+
+/// The result of `verify` and `lint`.
+#[derive(Debug, Serialize)]
+pub struct FindingsReport {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// How many containers were looked at.
+    pub checked: usize,
+    /// Empty when all is well.
+    pub findings: Vec<Finding>,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The program exits with 1.
+    Error,
+    /// Worth a look.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// Something found.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// The container; none for the index itself.
+    pub container: Option<ContainerName>,
+    /// The path in the target or in the image, if it is about one.
+    pub path: Option<String>,
+    /// What was found, one sentence.
+    pub message: String,
+}
+
+impl FindingsReport {
+    /// Whether any finding is an error.
+    pub fn failed(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+}
+
+impl Report for FindingsReport {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for Finding { severity, container, path, message } in &self.findings {
+            let severity = match severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                Severity::Note => "note",
+            };
+            let container = container.as_ref().map(|name| format!(" {name}:")).unwrap_or_default();
+            let path = path.as_ref().map(|path| format!(" {path}:")).unwrap_or_default();
+            writeln!(text, "{severity}:{container}{path} {message}").unwrap_or_default();
+        }
+        let outcome = if self.findings.is_empty() { "nothing found" } else { "see above" };
+        writeln!(text, "{} containers checked: {outcome}", self.checked).unwrap_or_default();
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_down_to_tenths() {
+        for (bytes, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_992_294, "1.8 MiB"), (3 << 30, "3.0 GiB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}
