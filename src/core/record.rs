@@ -123,6 +123,8 @@ pub struct TreeRecord {
     pub entries: u64,
     /// Bytes in regular files; hard links count once.
     pub bytes: u64,
+    /// Seconds since 1970: the time stamp of entries to which the image gives none.
+    pub epoch: i64,
     /// Paths that the image lacks and that were made because something is mounted there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mount_targets: Vec<String>,
@@ -167,6 +169,9 @@ pub enum Placed {
     Link {
         /// Its text.
         target: String,
+        /// Text of the host's own link that it took the place of (`unit.replace`); put back by remove.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaced: Option<String>,
     },
 }
 

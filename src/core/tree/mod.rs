@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads or writes. [`diff`] says how a layer changes a tree, [`dump`] spells a tree as text.
 
+pub mod compare;
 pub mod diff;
 pub mod dump;
 pub mod path;
@@ -160,6 +161,26 @@ impl ImageTree {
             }
         }
         dir.children.get(&name)
+    }
+
+    /// Number of entries, the root not counted; each name of a hard link counts.
+    pub fn entries(&self) -> u64 {
+        self.walk().count() as u64
+    }
+
+    /// Bytes in regular files, holes included; hard links count once.
+    pub fn file_bytes(&self) -> u64 {
+        let mut seen = vec![false; self.leaves.len()];
+        let mut bytes = 0;
+        for (_, node) in self.walk() {
+            if let Node::Leaf(id) = node
+                && !std::mem::replace(&mut seen[id.0 as usize], true)
+                && let Leaf::File { size, .. } = self.leaf(*id)
+            {
+                bytes += size;
+            }
+        }
+        bytes
     }
 
     /// Every name with its node in path order: a directory stands before what it holds. The root is not among them.

@@ -1,0 +1,159 @@
+//! Which bytes go where in a target.
+//!
+//! A placement is a list of changes in the order in which they are made. It is computed by [`Planner`] from what a
+//! target embeds ([`Present`]) and what it shall embed; the target does nothing that does not stand in it.
+
+mod planner;
+mod present;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use camino::{Utf8Path, Utf8PathBuf};
+
+pub use planner::{Clash, Draft, Planned, Planner, check_group};
+pub use present::Present;
+
+use crate::digest::Digest;
+use crate::name::ContainerName;
+use crate::record::Placed;
+use crate::tree::{ImageTree, Mtime};
+
+/// What lies at a path of the target, itself not followed if it is a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, or a parent is missing.
+    Nothing,
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// Permission bits.
+        mode: u16,
+        /// Length in bytes.
+        size: u64,
+        /// Its modification time.
+        mtime: Mtime,
+    },
+    /// A symbolic link with this text.
+    Link(String),
+    /// A device, FIFO or socket.
+    Special,
+}
+
+/// The questions that a placement has about its target. Paths are relative to the target's root; links in their
+/// parents are followed beneath it.
+pub trait Ground {
+    /// What lies at `path`.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    fn probe(&self, path: &Utf8Path) -> Result<Found>;
+
+    /// The bytes of the regular file at `path`; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// When it can't be read, is no regular file or is larger than `max` bytes.
+    fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>>;
+}
+
+/// A regular file of root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedFile {
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Permission bits, `0..=0o7777`.
+    pub mode: u16,
+    /// `None`: the compose's epoch.
+    pub mtime: Option<Mtime>,
+}
+
+/// A regular file or a symbolic link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlacedLeaf {
+    /// A file of root.
+    File(PlacedFile),
+    /// A link of root with this text.
+    Link(String),
+}
+
+/// A bundle directory: mode 0700 root, its `rootfs` and the files beside that.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The container; the staged contents of its image are known by it.
+    pub name: ContainerName,
+    /// `rootfs`, mount targets included.
+    pub tree: ImageTree,
+    /// Everything else in the directory, by single names.
+    pub files: BTreeMap<String, PlacedLeaf>,
+}
+
+/// One change at one path, relative to the target's root. Parents of what is put exist by then.
+#[derive(Debug)]
+pub enum Change {
+    /// Makes a directory of root, mode 0755, where nothing is.
+    MakeDirectory,
+    /// Puts a file or link there; a file or link that is there goes away.
+    Put(PlacedLeaf),
+    /// Puts a bundle there; a bundle that is there goes away.
+    PutBundle(Box<Bundle>),
+    /// Takes away the file, link or bundle directory there.
+    Remove,
+    /// Takes away a directory that is empty by then; one that is not stays.
+    RemoveDirectory,
+}
+
+/// All changes of a compose, in order.
+#[derive(Debug, Default)]
+pub struct Placement {
+    /// Path relative to the target's root, and what happens there. A path stands here once.
+    pub changes: Vec<(Utf8PathBuf, Change)>,
+    /// Those of the paths above where something stands before.
+    pub over: BTreeSet<Utf8PathBuf>,
+}
+
+impl PlacedLeaf {
+    /// A file of root, 0644, with the compose's epoch.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self::File(PlacedFile { bytes, mode: 0o644, mtime: None })
+    }
+
+    /// Length of a file's bytes; a link has none.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::File(file) => file.bytes.len() as u64,
+            Self::Link(_) => 0,
+        }
+    }
+
+    /// Digest of a file's bytes or of a link's text.
+    fn digest(&self) -> Digest {
+        match self {
+            Self::File(file) => Digest::of(&file.bytes),
+            Self::Link(text) => Digest::of(text.as_bytes()),
+        }
+    }
+
+    /// As the record of its container has it.
+    fn record(&self, replaced: Option<&Self>) -> Placed {
+        match self {
+            Self::File(file) => Placed::File { digest: Digest::of(&file.bytes) },
+            Self::Link(text) => {
+                let replaced = match replaced {
+                    Some(Self::Link(text)) => Some(text.clone()),
+                    Some(Self::File(_)) | None => None,
+                };
+                Placed::Link { target: text.clone(), replaced }
+            }
+        }
+    }
+}
+
+impl Bundle {
+    /// Bytes in regular files of the whole directory; hard links count once.
+    pub fn bytes(&self) -> u64 {
+        self.tree.file_bytes() + self.files.values().map(PlacedLeaf::bytes).sum::<u64>()
+    }
+}
