@@ -5,6 +5,7 @@
 pub mod compare;
 pub mod diff;
 pub mod dump;
+pub mod lookup;
 pub mod path;
 
 use std::collections::BTreeMap;
