@@ -19,6 +19,7 @@ const CORE: &[&str] = &[
     "image",
     "bundle",
     "units",
+    "exports",
     "prepare",
     "placement",
 ];
@@ -38,8 +39,19 @@ const COMPOSE: &[&str] = &[
 const HOST: &[&str] = &["active", "run", "stop", "list", "status", "cli"];
 
 /// Rooms of core that compute only, and what they must not name.
-const COMPUTING: &[&str] =
-    &["digest", "name", "epoch", "arch", "settings", "tree", "bundle", "units", "prepare", "placement"];
+const COMPUTING: &[&str] = &[
+    "digest",
+    "name",
+    "epoch",
+    "arch",
+    "settings",
+    "tree",
+    "bundle",
+    "units",
+    "exports",
+    "prepare",
+    "placement",
+];
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::process",

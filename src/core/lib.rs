@@ -10,6 +10,7 @@
 pub mod arch;
 pub mod digest;
 pub mod epoch;
+pub mod exports;
 pub mod image;
 pub mod name;
 pub mod place;
