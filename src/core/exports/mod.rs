@@ -7,6 +7,7 @@
 //! - [`config`], [`unit`], [`tmpfiles`]: what rendered files must be, and what they ask of the host
 //! - [`host_files`]: `hostfs/`, and where it goes
 
+pub mod config;
 pub mod json;
 pub mod settings;
 pub mod template;

@@ -1,0 +1,280 @@
+use super::*;
+
+/// The smallest configuration, with `more` merged over it.
+fn config(more: Value) -> Value {
+    fn merge(into: &mut Value, from: Value) {
+        match (into, from) {
+            (Value::Object(into), Value::Object(from)) => {
+                for (key, value) in from {
+                    merge(into.entry(key).or_insert(Value::Null), value);
+                }
+            }
+            (into, from) => *into = from,
+        }
+    }
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "process": { "terminal": false, "user": { "uid": 0, "gid": 0 }, "args": ["/bin/x"], "cwd": "/" },
+        "root": { "path": "rootfs", "readonly": true },
+        "linux": { "cgroupsPath": "payload" },
+    });
+    merge(&mut config, more);
+    config
+}
+
+fn settled(config: &Value) -> Result<Settled, String> {
+    let bytes = serde_json::to_vec(config).unwrap();
+    settle(&bytes, "c", "rootfs").map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn what_is_up_to_date_passes_untouched() {
+    let config = config(json!({
+        "process": { "unheard": [1, null, { "of": 2.5 }], "oomScoreAdj": -1000 },
+        "linux": {
+            "rootfsPropagation": "rslave",
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }], "memory": { "limit": 18446744073709551615_u64 } },
+            "maskedPaths": ["/proc/kcore"], "x": { "y": null },
+        },
+        "annotations": { "a": "b" },
+        "hooks": {},
+    }));
+    let settled = settled(&config).unwrap();
+    assert_eq!(settled.value, config);
+    assert_eq!(settled.warnings, [""; 0]);
+}
+
+/// Each field of an old schema: what it becomes, and what is told.
+#[test]
+fn old_schemas_are_brought_up_to_date() {
+    let list = json!(["CAP_KILL", "chown"]);
+    let sets = json!(["CAP_KILL", "CAP_CHOWN"]);
+    for (old, field, new, warning) in [
+        (
+            json!({ "ociVersion": "0.3.0" }),
+            "/ociVersion",
+            json!("1.0.2"),
+            "ociVersion 0.3.0 is an old schema: it is read as 1.0.2",
+        ),
+        (
+            json!({ "ociVersion": "1.0.0-rc3" }),
+            "/ociVersion",
+            json!("1.0.2"),
+            "ociVersion 1.0.0-rc3 is an old schema: it is read as 1.0.2",
+        ),
+        (
+            json!({ "platform": { "os": "linux", "arch": "amd64" } }),
+            "/platform",
+            Value::Null,
+            "platform is of an old schema: it has no effect",
+        ),
+        (
+            json!({ "process": { "capabilities": list } }),
+            "/process/capabilities/effective",
+            sets.clone(),
+            "process.capabilities is a list, as in an old schema: it became the bounding, effective and permitted set",
+        ),
+        (
+            json!({ "linux": { "capabilities": ["CAP_KILL"] } }),
+            "/process/capabilities/bounding",
+            json!(["CAP_KILL"]),
+            "linux.capabilities is of an old schema: it became process.capabilities",
+        ),
+        (
+            json!({ "linux": { "apparmorProfile": "" } }),
+            "/linux/apparmorProfile",
+            Value::Null,
+            "linux.apparmorProfile is of an old schema and empty: it has no effect",
+        ),
+        (
+            json!({ "linux": { "apparmorProfile": "p" } }),
+            "/process/apparmorProfile",
+            json!("p"),
+            "linux.apparmorProfile is of an old schema: it became process.apparmorProfile",
+        ),
+        (
+            json!({ "linux": { "selinuxProcessLabel": "l" } }),
+            "/process/selinuxLabel",
+            json!("l"),
+            "linux.selinuxProcessLabel is of an old schema: it became process.selinuxLabel",
+        ),
+        (
+            json!({ "linux": { "resources": { "oomScoreAdj": 5 } } }),
+            "/process/oomScoreAdj",
+            json!(5),
+            "linux.resources.oomScoreAdj is of an old schema: it became process.oomScoreAdj",
+        ),
+        (
+            json!({ "linux": { "resources": { "disableOOMKiller": false } } }),
+            "/linux/resources/memory/disableOOMKiller",
+            json!(false),
+            "linux.resources.disableOOMKiller is of an old schema: it became linux.resources.memory.disableOOMKiller",
+        ),
+        (
+            json!({ "linux": { "devices": null } }),
+            "/linux/devices",
+            Value::Null,
+            "linux.devices is null: it is taken as absent",
+        ),
+        (
+            json!({ "linux": { "devices": [{ "path": "/dev/vport2p1", "type": "c", "major": 249, "minor": 1, "fileMode": 8576 }] } }),
+            "/linux/devices/0/fileMode",
+            json!(384),
+            "linux.devices[0].fileMode 8576 has more than permission bits: 384 is used",
+        ),
+        (
+            json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{ "name": "read", "action": "SCMP_ACT_ALLOW", "args": null }] } } }),
+            "/linux/seccomp/syscalls/0",
+            json!({ "names": ["read"], "action": "SCMP_ACT_ALLOW" }),
+            "linux.seccomp.syscalls is of an old schema: each name became names",
+        ),
+        (
+            json!({ "mounts": [{ "destination": "/x", "type": "rbind", "source": "/y", "options": ["ro"] }] }),
+            "/mounts/0",
+            json!({ "destination": "/x", "type": "bind", "source": "/y", "options": ["ro", "rbind"] }),
+            "mounts[0].type is \"rbind\": \"bind\" with the option rbind is used",
+        ),
+        (
+            json!({ "mounts": [{ "destination": "x", "type": "tmpfs" }] }),
+            "/mounts/0/destination",
+            json!("/x"),
+            "mounts[0].destination \"x\" is relative: /x is used",
+        ),
+        (json!({ "process": { "user": {} } }), "/process/user", json!({ "uid": 0, "gid": 0 }), ""),
+        (
+            json!({ "root": { "readonly": false } }),
+            "/root/readonly",
+            json!(true),
+            "root.readonly is false; true is used",
+        ),
+        (
+            json!({ "process": { "terminal": true } }),
+            "/process/terminal",
+            json!(false),
+            "process.terminal is true; false is used",
+        ),
+        (
+            json!({ "linux": { "cgroupsPath": "/x" } }),
+            "/linux/cgroupsPath",
+            json!("payload"),
+            "linux.cgroupsPath \"/x\" is replaced: the container stays in its unit's cgroup",
+        ),
+    ] {
+        let settled = settled(&config(old.clone())).unwrap();
+        assert_eq!(settled.value.pointer(field).cloned().unwrap_or_default(), new, "{old}");
+        let told = settled.warnings.first().map_or("", |told| told.strip_prefix("c: ").unwrap());
+        assert_eq!(told, warning, "{old}");
+    }
+}
+
+#[test]
+fn what_no_container_can_be_is_refused_by_its_field() {
+    for (wrong, message) in [
+        (
+            json!({ "root": { "path": "/" } }),
+            "root.path is \"/\", not \"rootfs\"; the image's root lies there",
+        ),
+        (
+            json!({ "ociVersion": "2.0.0" }),
+            "ociVersion \"2.0.0\" is no version that sysctr knows; known are 0.x and 1.x",
+        ),
+        (json!({ "platform": { "os": "solaris" } }), "platform.os is \"solaris\", not \"linux\""),
+        (json!({ "process": { "args": [] } }), "process.args is empty, so there is no program to run"),
+        (json!({ "process": { "args": "sh" } }), "process.args is not a list of texts"),
+        (
+            json!({ "process": { "user": { "uid": -1 } } }),
+            "process.user.uid is not a whole number from 0 to 4294967295",
+        ),
+        (json!({ "process": { "cwd": "x" } }), "process.cwd is \"x\", not an absolute path"),
+        (
+            json!({ "process": { "capabilities": ["CAP_FLY"] } }),
+            "process.capabilities.bounding: \"CAP_FLY\" is no capability of capabilities(7)",
+        ),
+        (
+            json!({ "process": { "selinuxLabel": "a" }, "linux": { "selinuxProcessLabel": "b" } }),
+            "linux.selinuxProcessLabel is of an old schema and contradicts process.selinuxLabel; take one of them out",
+        ),
+        (
+            json!({ "mounts": [{ "destination": "/x", "type": "bind" }] }),
+            "mounts[0] is a bind without a source",
+        ),
+        (
+            json!({ "mounts": [{ "destination": "/x", "type": "bind", "source": "/a/../b" }] }),
+            "mounts[0].source \"/a/../b\" is not an absolute path free of `..`",
+        ),
+        (
+            json!({ "mounts": [{ "destination": "/x", "options": ["bind"], "source": "../b" }] }),
+            "mounts[0].source \"../b\" leads out of the bundle",
+        ),
+        (json!({ "mounts": [{ "type": "tmpfs" }] }), "it has no mounts[0].destination"),
+        (json!({ "mounts": [{ "destination": "/x" }, 3] }), "mounts is not a list of objects"),
+        (json!({ "linux": [] }), "linux is not an object"),
+    ] {
+        assert_eq!(settled(&config(wrong)).unwrap_err(), format!("reading c: {message}"));
+    }
+    for (text, message) in [
+        ("{}", "reading c: ociVersion is missing"),
+        ("[]", "reading c: it is no JSON object"),
+        (
+            "{\"a\": [\n  1\n  ,{}{}\n]}",
+            "reading c, its variables replaced: expected `,` or `]` at line 3 column 6: \",{}{}\"",
+        ),
+        ("{} }", "reading c, its variables replaced: trailing characters at line 1 column 4: \"{} }\""),
+        (
+            r#"{"linux": {"devices": [{"a": 1, "a": 2}]}}"#,
+            "reading c: linux.devices[0].a stands there twice, and runtimes disagree which one counts; take one out",
+        ),
+    ] {
+        let error = format!("{:#}", settle(text.as_bytes(), "c", "rootfs").unwrap_err());
+        assert_eq!(
+            error,
+            message.replace("ociVersion is missing", "it has no root.path; it must be \"rootfs\"")
+        );
+    }
+}
+
+#[test]
+fn what_it_asks_is_collected() {
+    let path = |text: &str| crate::settings::AbsolutePath::try_from(text.to_owned()).unwrap();
+    let settled = settled(&config(json!({
+        "process": { "user": { "uid": 996, "gid": 994, "additionalGids": [7] }, "cwd": "/work" },
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/etc/etcd/", "type": "bind", "source": "/etc//web", "options": ["rbind", "ro", "rw"] },
+            { "destination": "/dev/log", "type": "none", "source": "/dev/log", "options": ["rbind"] },
+            { "destination": "/bin/helper", "type": "bind", "source": "helper" },
+        ],
+        "linux": {
+            "devices": [{ "path": "/dev/vport2p1", "type": "c", "major": 249, "minor": 1 }],
+            "resources": { "devices": [{ "allow": true, "access": "rwm" }] },
+        },
+        "hooks": { "prestart": [{ "path": "/bin/true" }] },
+    })))
+    .unwrap();
+    let bind =
+        |source: &str, destination: &str| Bind { source: path(source), destination: destination.into() };
+    let point = |destination: &str, kind| MountPoint { destination: destination.into(), kind };
+    assert_eq!(
+        settled.asks,
+        Asks {
+            binds: vec![bind("/etc/web", "/etc/etcd/"), bind("/dev/log", "/dev/log")],
+            mount_points: vec![
+                point("/proc", MountPointKind::Directory),
+                point("/etc/etcd/", MountPointKind::Like(path("/etc/web"))),
+                point("/dev/log", MountPointKind::Like(path("/dev/log"))),
+                point("/bin/helper", MountPointKind::LikeInBundle("helper".into())),
+            ],
+            devices: vec![Device { path: "/dev/vport2p1".into(), kind: "c".into(), number: Some((249, 1)) }],
+            all_devices: true,
+            cwd: "/work".into(),
+            user: (996, 994, vec![7]),
+        }
+    );
+    assert_eq!(
+        settled.warnings,
+        [
+            "c: mounts[1].options has both ro and rw; the last one, rw, counts",
+            "c: hooks.prestart runs programs of the host as root at every start"
+        ]
+    );
+}
