@@ -11,6 +11,7 @@ pub mod config;
 pub mod json;
 pub mod settings;
 pub mod template;
+pub mod unit;
 pub mod values;
 
 /// How systemd follows the payload.

@@ -1,0 +1,175 @@
+use super::*;
+
+fn fitted(unit: &str, form: Form, runs: Runs) -> Result<Fitted> {
+    let fit = Fit {
+        name: &"web".parse().unwrap(),
+        form,
+        runs,
+        stop_signal: &Signal::term(),
+        stop_timeout: Duration::from_millis(15_000),
+    };
+    super::fit(unit.as_bytes(), &fit)
+}
+
+/// The unit's `[Service]` as one line, what every fitted unit has left out.
+fn service(fitted: &Fitted) -> String {
+    const COMMON: [&str; 5] = [
+        "Delegate=yes",
+        "KillMode=mixed",
+        "SuccessExitStatus=143",
+        "TimeoutStopSec=15s",
+        "SyslogIdentifier=web",
+    ];
+    let unit = UnitFile::parse(&fitted.text).unwrap();
+    let service: Vec<String> = unit
+        .assignments()
+        .filter(|a| a.section == "Service")
+        .map(|a| format!("{}={}", a.key, a.value))
+        .collect();
+    for line in COMMON {
+        assert!(service.iter().any(|own| own == line), "{line} is missing in {}", fitted.text);
+    }
+    let own: Vec<&str> = service.iter().map(String::as_str).filter(|line| !COMMON.contains(line)).collect();
+    own.join("|")
+}
+
+#[test]
+fn the_form_is_the_templates() {
+    for (text, runs, form) in [
+        ("ExecStart=$EXEC_START\n", Runs::Always, Form::Foreground),
+        ("ExecStopPost=$EXEC_STOPPOST\nPIDFile=$PIDFILE\n", Runs::Always, Form::Detached),
+        ("ExecStopPost=${EXEC_STOPPOST}\nPIDFile=${PIDFILE}\n", Runs::Always, Form::Detached),
+        ("ExecStopPost=$EXEC_STOPPOST\n", Runs::Always, Form::Foreground),
+        ("# $$PIDFILE\nExecStopPost=$EXEC_STOPPOST\n", Runs::Always, Form::Foreground),
+        ("Type = notify\n", Runs::Always, Form::Notify),
+        ("Type=notify\nExecStopPost=$EXEC_STOPPOST\nPIDFile=$PIDFILE\n", Runs::Always, Form::Notify),
+        ("ExecStopPost=$EXEC_STOPPOST\nPIDFile=$PIDFILE\n", Runs::Once, Form::Foreground),
+        (DEFAULT, Runs::Always, Form::Detached),
+    ] {
+        assert_eq!(super::form(text.as_bytes(), runs), form, "{text}");
+    }
+}
+
+/// Template's `[Service]`, form → the fitted one and what is told.
+#[test]
+fn the_type_fits_whatever_the_template_says() {
+    const RUN: &str = "ExecStart=/usr/bin/sysctr run web";
+    const DETACHED: &str = "ExecStart=/usr/bin/sysctr run --detach web";
+    const STOP: &str = "ExecStop=/usr/bin/sysctr stop web";
+    const CLEAN: &str = "ExecStopPost=-/usr/bin/sysctr stop --force web";
+    for (service, form, runs, expected, told) in [
+        (
+            format!("{RUN}\n{STOP}"),
+            Form::Foreground,
+            Runs::Always,
+            format!("{RUN}|{STOP}|Type=simple|{CLEAN}"),
+            "",
+        ),
+        (
+            format!("Type=forking\nPIDFile=/x\n{RUN}"),
+            Form::Foreground,
+            Runs::Always,
+            format!("Type=simple|{RUN}|{CLEAN}|{STOP}"),
+            "Type=forking does not fit how the container is started; Type=simple is used",
+        ),
+        (
+            format!("Type=exec\n{RUN}"),
+            Form::Foreground,
+            Runs::Always,
+            format!("Type=exec|{RUN}|{CLEAN}|{STOP}"),
+            "",
+        ),
+        (
+            format!("{DETACHED}\nExecStopPost=/usr/bin/sysctr stop --force web\nPIDFile=/run/sysctr/web/pid"),
+            Form::Detached,
+            Runs::Always,
+            format!("{DETACHED}|{CLEAN}|PIDFile=/run/sysctr/web/pid|Type=forking|{STOP}"),
+            "",
+        ),
+        (
+            format!("Type=simple\n{DETACHED}"),
+            Form::Detached,
+            Runs::Always,
+            format!("Type=forking|{DETACHED}|PIDFile=/run/sysctr/web/pid|{CLEAN}|{STOP}"),
+            "Type=simple does not fit how the container is started; Type=forking is used",
+        ),
+        (
+            format!("Type=notify\nNotifyAccess=main\n{RUN}"),
+            Form::Notify,
+            Runs::Always,
+            format!("Type=notify|NotifyAccess=all|{RUN}|{CLEAN}|{STOP}"),
+            "",
+        ),
+        (
+            format!("Restart=always\n{RUN}"),
+            Form::Foreground,
+            Runs::Once,
+            format!("Restart=on-failure|{RUN}|Type=oneshot|RemainAfterExit=yes|{CLEAN}|{STOP}"),
+            "Restart=always can't be with Type=oneshot; Restart=on-failure is used",
+        ),
+        (
+            format!("{RUN}\nExecStopPost=--/usr/bin/sysctr stop --force web\nExecStopPost=/bin/rm -f /run/x"),
+            Form::Foreground,
+            Runs::Always,
+            format!("{RUN}|{CLEAN}|ExecStopPost=/bin/rm -f /run/x|Type=simple|{STOP}"),
+            "",
+        ),
+    ] {
+        let fitted =
+            fitted(&format!("[Service]\n{service}\n[Install]\nWantedBy=a.target\n"), form, runs).unwrap();
+        assert_eq!(self::service(&fitted), expected, "{service}");
+        let warnings: Vec<_> = fitted
+            .warnings
+            .iter()
+            .map(|told| told.strip_prefix("exports/service.template: ").unwrap())
+            .collect();
+        assert_eq!(warnings.join("|"), told, "{service}");
+        assert_eq!(fitted.starts, Starts::Container(form));
+    }
+}
+
+#[test]
+fn what_the_template_says_itself_stays() {
+    let text = "# ours\n[Service]\nExecStart=/bin/sh -c 'exec /usr/bin/sysctr run web'\nKillMode=process\nTimeoutSec=1h\n\
+        SuccessExitStatus=7\nSyslogIdentifier=x\nDelegate=cpu\n\n[Install]\nRequiredBy=docker.service\n";
+    let fitted = fitted(text, Form::Foreground, Runs::Always).unwrap();
+    assert_eq!(
+        fitted.text,
+        "# ours\n[Service]\nExecStart=/bin/sh -c 'exec /usr/bin/sysctr run web'\nKillMode=process\nTimeoutSec=1h\n\
+         SuccessExitStatus=7\nSyslogIdentifier=x\nDelegate=cpu\nType=simple\n\
+         ExecStopPost=-/usr/bin/sysctr stop --force web\nExecStop=/usr/bin/sysctr stop web\n\n\
+         [Install]\nRequiredBy=docker.service\n"
+    );
+    assert_eq!(fitted.warnings, [""; 0]);
+}
+
+#[test]
+fn a_unit_that_runs_something_else_stays_as_it_is() {
+    let text = "[Service]\nExecStartPre=/usr/lib/containers/atomic/web/rootfs/set_mounts.sh\nType=simple\nExecStart=/usr/bin/python3 agent\n";
+    let fitted = fitted(text, Form::Foreground, Runs::Always).unwrap();
+    assert_eq!((fitted.text.as_str(), fitted.starts), (text, Starts::HostProgram));
+    assert_eq!(
+        fitted.warnings,
+        [
+            "exports/service.template: ExecStart= does not start the container ($EXEC_START); the unit is used as it is",
+            "exports/service.template: ExecStartPre= runs a program of the image on the host, outside the container: \
+             /usr/lib/containers/atomic/web/rootfs/set_mounts.sh",
+            "exports/service.template: it has no [Install], so nothing starts it at boot",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_service_is_refused() {
+    for (unit, message) in [
+        ("[Unit]\nDescription=x\n", "it has no ExecStart= in a section [Service]"),
+        ("ExecStart=x\n", "line 1: \"ExecStart=x\" stands before the first [Section]"),
+        (
+            "[Service]\nExecStart=x\n[Install]\nAlso=x\n",
+            "reading [Install]: Also=x: \"x\" is not a unit's name with its suffix, such as network.target",
+        ),
+    ] {
+        let error = format!("{:#}", fitted(unit, Form::Foreground, Runs::Always).unwrap_err());
+        assert_eq!(error, format!("reading exports/service.template: {message}"));
+    }
+}
