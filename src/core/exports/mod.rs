@@ -9,8 +9,10 @@
 
 pub mod config;
 pub mod json;
+pub mod labels;
 pub mod settings;
 pub mod template;
+pub mod tmpfiles;
 pub mod unit;
 pub mod values;
 
