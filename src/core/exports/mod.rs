@@ -8,6 +8,7 @@
 //! - [`host_files`]: `hostfs/`, and where it goes
 
 pub mod config;
+pub mod host_files;
 pub mod json;
 pub mod labels;
 pub mod settings;

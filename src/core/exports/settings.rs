@@ -163,7 +163,7 @@ fn host_path(key: &str, text: &str) -> Result<String> {
 pub fn normalized(text: &str) -> Option<String> {
     let components: Vec<&str> = text.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
     let bad = |name: &&str| *name == ".." || name.len() > 255 || name.chars().any(char::is_control);
-    if !text.starts_with('/') || components.is_empty() || components.iter().any(|name| bad(&name)) {
+    if !text.starts_with('/') || components.is_empty() || components.iter().any(bad) {
         return None;
     }
     Some(format!("/{}", components.join("/")))

@@ -44,192 +44,198 @@ fn what_is_up_to_date_passes_untouched() {
     assert_eq!(settled.warnings, [""; 0]);
 }
 
-/// Each field of an old schema: what it becomes, and what is told.
+/// What an image says, the field that changes, its new value, and what is told.
+const OLD: &[[&str; 4]] = &[
+    [
+        r#"{"ociVersion": "0.3.0"}"#,
+        "/ociVersion",
+        r#""1.0.2""#,
+        "ociVersion 0.3.0 is an old schema: it is read as 1.0.2",
+    ],
+    [
+        r#"{"ociVersion": "1.0.0-rc3"}"#,
+        "/ociVersion",
+        r#""1.0.2""#,
+        "ociVersion 1.0.0-rc3 is an old schema: it is read as 1.0.2",
+    ],
+    [
+        r#"{"platform": {"os": "linux", "arch": "amd64"}}"#,
+        "/platform",
+        "null",
+        "platform is of an old schema: it has no effect",
+    ],
+    [
+        r#"{"process": {"capabilities": ["CAP_KILL", "CAP_CHOWN"]}}"#,
+        "/process/capabilities/effective",
+        r#"["CAP_KILL", "CAP_CHOWN"]"#,
+        "process.capabilities is a list, as in an old schema: it became the bounding, effective and permitted set",
+    ],
+    [
+        r#"{"process": {"capabilities": {"bounding": ["kill"]}}}"#,
+        "/process/capabilities/bounding",
+        r#"["CAP_KILL"]"#,
+        "process.capabilities.bounding: kill became CAP_KILL",
+    ],
+    [
+        r#"{"linux": {"capabilities": ["CAP_KILL"]}}"#,
+        "/process/capabilities/bounding",
+        r#"["CAP_KILL"]"#,
+        "linux.capabilities is of an old schema: it became process.capabilities",
+    ],
+    [
+        r#"{"linux": {"apparmorProfile": ""}}"#,
+        "/linux/apparmorProfile",
+        "null",
+        "linux.apparmorProfile is of an old schema and empty: it has no effect",
+    ],
+    [
+        r#"{"linux": {"apparmorProfile": "p"}}"#,
+        "/process/apparmorProfile",
+        r#""p""#,
+        "linux.apparmorProfile is of an old schema: it became process.apparmorProfile",
+    ],
+    [
+        r#"{"linux": {"selinuxProcessLabel": "l"}}"#,
+        "/process/selinuxLabel",
+        r#""l""#,
+        "linux.selinuxProcessLabel is of an old schema: it became process.selinuxLabel",
+    ],
+    [
+        r#"{"linux": {"resources": {"oomScoreAdj": 5}}}"#,
+        "/process/oomScoreAdj",
+        "5",
+        "linux.resources.oomScoreAdj is of an old schema: it became process.oomScoreAdj",
+    ],
+    [
+        r#"{"linux": {"resources": {"disableOOMKiller": false}}}"#,
+        "/linux/resources/memory/disableOOMKiller",
+        "false",
+        "linux.resources.disableOOMKiller is of an old schema: it became linux.resources.memory.disableOOMKiller",
+    ],
+    [
+        r#"{"linux": {"devices": null}}"#,
+        "/linux/devices",
+        "null",
+        "linux.devices is null: it is taken as absent",
+    ],
+    [
+        r#"{"linux": {"devices": [{"path": "/dev/vport2p1", "type": "c", "major": 249, "minor": 1, "fileMode": 8576}]}}"#,
+        "/linux/devices/0/fileMode",
+        "384",
+        "linux.devices[0].fileMode 8576 has more than permission bits: 384 is used",
+    ],
+    [
+        r#"{"linux": {"seccomp": {"syscalls": [{"name": "read", "action": "SCMP_ACT_ALLOW", "args": null}]}}}"#,
+        "/linux/seccomp/syscalls/0",
+        r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW"}"#,
+        "linux.seccomp.syscalls is of an old schema: each name became names",
+    ],
+    [
+        r#"{"mounts": [{"destination": "/x", "type": "rbind", "source": "/y", "options": ["ro"]}]}"#,
+        "/mounts/0",
+        r#"{"destination": "/x", "type": "bind", "source": "/y", "options": ["ro", "rbind"]}"#,
+        "mounts[0].type is \"rbind\": \"bind\" with the option rbind is used",
+    ],
+    [
+        r#"{"mounts": [{"destination": "x", "type": "tmpfs"}]}"#,
+        "/mounts/0/destination",
+        r#""/x""#,
+        "mounts[0].destination \"x\" is relative: /x is used",
+    ],
+    [r#"{"process": {"user": {}}}"#, "/process/user", r#"{"uid": 0, "gid": 0}"#, ""],
+    [r#"{"root": {"readonly": false}}"#, "/root/readonly", "true", "root.readonly is false; true is used"],
+    [
+        r#"{"process": {"terminal": true}}"#,
+        "/process/terminal",
+        "false",
+        "process.terminal is true; false is used",
+    ],
+    [
+        r#"{"linux": {"cgroupsPath": "/x"}}"#,
+        "/linux/cgroupsPath",
+        r#""payload""#,
+        "linux.cgroupsPath \"/x\" is replaced: the container stays in its unit's cgroup",
+    ],
+];
+
+fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
 #[test]
 fn old_schemas_are_brought_up_to_date() {
-    let list = json!(["CAP_KILL", "chown"]);
-    let sets = json!(["CAP_KILL", "CAP_CHOWN"]);
-    for (old, field, new, warning) in [
-        (
-            json!({ "ociVersion": "0.3.0" }),
-            "/ociVersion",
-            json!("1.0.2"),
-            "ociVersion 0.3.0 is an old schema: it is read as 1.0.2",
-        ),
-        (
-            json!({ "ociVersion": "1.0.0-rc3" }),
-            "/ociVersion",
-            json!("1.0.2"),
-            "ociVersion 1.0.0-rc3 is an old schema: it is read as 1.0.2",
-        ),
-        (
-            json!({ "platform": { "os": "linux", "arch": "amd64" } }),
-            "/platform",
-            Value::Null,
-            "platform is of an old schema: it has no effect",
-        ),
-        (
-            json!({ "process": { "capabilities": list } }),
-            "/process/capabilities/effective",
-            sets.clone(),
-            "process.capabilities is a list, as in an old schema: it became the bounding, effective and permitted set",
-        ),
-        (
-            json!({ "linux": { "capabilities": ["CAP_KILL"] } }),
-            "/process/capabilities/bounding",
-            json!(["CAP_KILL"]),
-            "linux.capabilities is of an old schema: it became process.capabilities",
-        ),
-        (
-            json!({ "linux": { "apparmorProfile": "" } }),
-            "/linux/apparmorProfile",
-            Value::Null,
-            "linux.apparmorProfile is of an old schema and empty: it has no effect",
-        ),
-        (
-            json!({ "linux": { "apparmorProfile": "p" } }),
-            "/process/apparmorProfile",
-            json!("p"),
-            "linux.apparmorProfile is of an old schema: it became process.apparmorProfile",
-        ),
-        (
-            json!({ "linux": { "selinuxProcessLabel": "l" } }),
-            "/process/selinuxLabel",
-            json!("l"),
-            "linux.selinuxProcessLabel is of an old schema: it became process.selinuxLabel",
-        ),
-        (
-            json!({ "linux": { "resources": { "oomScoreAdj": 5 } } }),
-            "/process/oomScoreAdj",
-            json!(5),
-            "linux.resources.oomScoreAdj is of an old schema: it became process.oomScoreAdj",
-        ),
-        (
-            json!({ "linux": { "resources": { "disableOOMKiller": false } } }),
-            "/linux/resources/memory/disableOOMKiller",
-            json!(false),
-            "linux.resources.disableOOMKiller is of an old schema: it became linux.resources.memory.disableOOMKiller",
-        ),
-        (
-            json!({ "linux": { "devices": null } }),
-            "/linux/devices",
-            Value::Null,
-            "linux.devices is null: it is taken as absent",
-        ),
-        (
-            json!({ "linux": { "devices": [{ "path": "/dev/vport2p1", "type": "c", "major": 249, "minor": 1, "fileMode": 8576 }] } }),
-            "/linux/devices/0/fileMode",
-            json!(384),
-            "linux.devices[0].fileMode 8576 has more than permission bits: 384 is used",
-        ),
-        (
-            json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{ "name": "read", "action": "SCMP_ACT_ALLOW", "args": null }] } } }),
-            "/linux/seccomp/syscalls/0",
-            json!({ "names": ["read"], "action": "SCMP_ACT_ALLOW" }),
-            "linux.seccomp.syscalls is of an old schema: each name became names",
-        ),
-        (
-            json!({ "mounts": [{ "destination": "/x", "type": "rbind", "source": "/y", "options": ["ro"] }] }),
-            "/mounts/0",
-            json!({ "destination": "/x", "type": "bind", "source": "/y", "options": ["ro", "rbind"] }),
-            "mounts[0].type is \"rbind\": \"bind\" with the option rbind is used",
-        ),
-        (
-            json!({ "mounts": [{ "destination": "x", "type": "tmpfs" }] }),
-            "/mounts/0/destination",
-            json!("/x"),
-            "mounts[0].destination \"x\" is relative: /x is used",
-        ),
-        (json!({ "process": { "user": {} } }), "/process/user", json!({ "uid": 0, "gid": 0 }), ""),
-        (
-            json!({ "root": { "readonly": false } }),
-            "/root/readonly",
-            json!(true),
-            "root.readonly is false; true is used",
-        ),
-        (
-            json!({ "process": { "terminal": true } }),
-            "/process/terminal",
-            json!(false),
-            "process.terminal is true; false is used",
-        ),
-        (
-            json!({ "linux": { "cgroupsPath": "/x" } }),
-            "/linux/cgroupsPath",
-            json!("payload"),
-            "linux.cgroupsPath \"/x\" is replaced: the container stays in its unit's cgroup",
-        ),
-    ] {
-        let settled = settled(&config(old.clone())).unwrap();
-        assert_eq!(settled.value.pointer(field).cloned().unwrap_or_default(), new, "{old}");
+    for [old, field, new, warning] in OLD {
+        let settled = settled(&config(value(old))).unwrap();
+        assert_eq!(settled.value.pointer(field).cloned().unwrap_or_default(), value(new), "{old}");
         let told = settled.warnings.first().map_or("", |told| told.strip_prefix("c: ").unwrap());
-        assert_eq!(told, warning, "{old}");
+        assert_eq!(told, *warning, "{old}");
+    }
+}
+
+/// What an image says, and why no container is made from it.
+const WRONG: &[[&str; 2]] = &[
+    [r#"{"root": {"path": "/"}}"#, "root.path is \"/\", not \"rootfs\"; the image's root lies there"],
+    [
+        r#"{"ociVersion": "2.0.0"}"#,
+        "ociVersion \"2.0.0\" is no version that sysctr knows; known are 0.x and 1.x",
+    ],
+    [r#"{"platform": {"os": "solaris"}}"#, "platform.os is \"solaris\", not \"linux\""],
+    [r#"{"process": {"args": []}}"#, "process.args is empty, so there is no program to run"],
+    [r#"{"process": {"args": "sh"}}"#, "process.args is not a list of texts"],
+    [r#"{"process": {"user": {"uid": -1}}}"#, "process.user.uid is not a whole number from 0 to 4294967295"],
+    [r#"{"process": {"cwd": "x"}}"#, "process.cwd is \"x\", not an absolute path"],
+    [
+        r#"{"process": {"capabilities": ["CAP_FLY"]}}"#,
+        "process.capabilities.bounding: \"CAP_FLY\" is no capability of capabilities(7)",
+    ],
+    [
+        r#"{"process": {"selinuxLabel": "a"}, "linux": {"selinuxProcessLabel": "b"}}"#,
+        "linux.selinuxProcessLabel is of an old schema and contradicts process.selinuxLabel; take one of them out",
+    ],
+    [r#"{"mounts": [{"destination": "/x", "type": "bind"}]}"#, "mounts[0] is a bind without a source"],
+    [
+        r#"{"mounts": [{"destination": "/x", "type": "bind", "source": "/a/../b"}]}"#,
+        "mounts[0].source \"/a/../b\" is not an absolute path free of `..`",
+    ],
+    [
+        r#"{"mounts": [{"destination": "/x", "options": ["bind"], "source": "../b"}]}"#,
+        "mounts[0].source \"../b\" leads out of the bundle",
+    ],
+    [
+        r#"{"mounts": [{"destination": "/x/../y"}]}"#,
+        "mounts[0].destination \"/x/../y\" has a `..` or a control character",
+    ],
+    [r#"{"mounts": [{"type": "tmpfs"}]}"#, "it has no mounts[0].destination"],
+    [r#"{"mounts": [{"destination": "/x"}, 3]}"#, "mounts is not a list of objects"],
+    [r#"{"linux": []}"#, "linux is not an object"],
+];
+
+#[test]
+fn what_no_container_can_be_is_refused_by_its_field() {
+    for [wrong, message] in WRONG {
+        assert_eq!(settled(&config(value(wrong))).unwrap_err(), format!("reading c: {message}"));
     }
 }
 
 #[test]
-fn what_no_container_can_be_is_refused_by_its_field() {
-    for (wrong, message) in [
-        (
-            json!({ "root": { "path": "/" } }),
-            "root.path is \"/\", not \"rootfs\"; the image's root lies there",
-        ),
-        (
-            json!({ "ociVersion": "2.0.0" }),
-            "ociVersion \"2.0.0\" is no version that sysctr knows; known are 0.x and 1.x",
-        ),
-        (json!({ "platform": { "os": "solaris" } }), "platform.os is \"solaris\", not \"linux\""),
-        (json!({ "process": { "args": [] } }), "process.args is empty, so there is no program to run"),
-        (json!({ "process": { "args": "sh" } }), "process.args is not a list of texts"),
-        (
-            json!({ "process": { "user": { "uid": -1 } } }),
-            "process.user.uid is not a whole number from 0 to 4294967295",
-        ),
-        (json!({ "process": { "cwd": "x" } }), "process.cwd is \"x\", not an absolute path"),
-        (
-            json!({ "process": { "capabilities": ["CAP_FLY"] } }),
-            "process.capabilities.bounding: \"CAP_FLY\" is no capability of capabilities(7)",
-        ),
-        (
-            json!({ "process": { "selinuxLabel": "a" }, "linux": { "selinuxProcessLabel": "b" } }),
-            "linux.selinuxProcessLabel is of an old schema and contradicts process.selinuxLabel; take one of them out",
-        ),
-        (
-            json!({ "mounts": [{ "destination": "/x", "type": "bind" }] }),
-            "mounts[0] is a bind without a source",
-        ),
-        (
-            json!({ "mounts": [{ "destination": "/x", "type": "bind", "source": "/a/../b" }] }),
-            "mounts[0].source \"/a/../b\" is not an absolute path free of `..`",
-        ),
-        (
-            json!({ "mounts": [{ "destination": "/x", "options": ["bind"], "source": "../b" }] }),
-            "mounts[0].source \"../b\" leads out of the bundle",
-        ),
-        (json!({ "mounts": [{ "type": "tmpfs" }] }), "it has no mounts[0].destination"),
-        (json!({ "mounts": [{ "destination": "/x" }, 3] }), "mounts is not a list of objects"),
-        (json!({ "linux": [] }), "linux is not an object"),
-    ] {
-        assert_eq!(settled(&config(wrong)).unwrap_err(), format!("reading c: {message}"));
-    }
+fn what_is_no_configuration_is_refused_with_its_place() {
     for (text, message) in [
-        ("{}", "reading c: ociVersion is missing"),
-        ("[]", "reading c: it is no JSON object"),
-        (
-            "{\"a\": [\n  1\n  ,{}{}\n]}",
-            "reading c, its variables replaced: expected `,` or `]` at line 3 column 6: \",{}{}\"",
-        ),
-        ("{} }", "reading c, its variables replaced: trailing characters at line 1 column 4: \"{} }\""),
+        ("{}", "it has no root.path; it must be \"rootfs\""),
+        ("[]", "it is no JSON object"),
         (
             r#"{"linux": {"devices": [{"a": 1, "a": 2}]}}"#,
-            "reading c: linux.devices[0].a stands there twice, and runtimes disagree which one counts; take one out",
+            "linux.devices[0].a stands there twice, and runtimes disagree which one counts; take one out",
         ),
     ] {
         let error = format!("{:#}", settle(text.as_bytes(), "c", "rootfs").unwrap_err());
-        assert_eq!(
-            error,
-            message.replace("ociVersion is missing", "it has no root.path; it must be \"rootfs\"")
-        );
+        assert_eq!(error, format!("reading c: {message}"));
+    }
+    for (text, message) in [
+        ("{\"a\": [\n  1\n  ,{}{}\n]}", "expected `,` or `]` at line 3 column 6: \",{}{}\""),
+        ("{} }", "trailing characters at line 1 column 4: \"{} }\""),
+    ] {
+        let error = format!("{:#}", settle(text.as_bytes(), "c", "rootfs").unwrap_err());
+        assert_eq!(error, format!("reading c, its variables replaced: {message}"));
     }
 }
 

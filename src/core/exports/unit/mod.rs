@@ -92,7 +92,7 @@ pub fn form(template: &[u8], runs: Runs) -> Form {
             .map(|(_, kind)| kind.trim().to_owned())
     };
     let detached = ["EXEC_STOPPOST", "PIDFILE"].into_iter().all(|name| template::names(template, name));
-    match text.lines().filter_map(kind).last().as_deref() {
+    match text.lines().rev().find_map(kind).as_deref() {
         _ if runs == Runs::Once => Form::Foreground,
         Some("notify" | "notify-reload") => Form::Notify,
         _ if detached => Form::Detached,

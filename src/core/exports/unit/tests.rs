@@ -50,81 +50,74 @@ fn the_form_is_the_templates() {
     }
 }
 
-/// Template's `[Service]`, form → the fitted one and what is told.
+/// Template's `[Service]` (RUN, DETACHED, STOP and CLEAN stand for the commands), form, what becomes of it, what is told.
+const FITS: &[(&str, Form, Runs, &str, &str)] = &[
+    ("RUN|STOP", Form::Foreground, Runs::Always, "RUN|STOP|Type=simple|CLEAN", ""),
+    (
+        "Type=forking|PIDFile=/x|RUN",
+        Form::Foreground,
+        Runs::Always,
+        "Type=simple|RUN|CLEAN|STOP",
+        "Type=forking does not fit how the container is started; Type=simple is used",
+    ),
+    ("Type=exec|RUN", Form::Foreground, Runs::Always, "Type=exec|RUN|CLEAN|STOP", ""),
+    (
+        "DETACHED|ExecStopPost=/usr/bin/sysctr stop --force web|PIDFile=/run/sysctr/web/pid",
+        Form::Detached,
+        Runs::Always,
+        "DETACHED|CLEAN|PIDFile=/run/sysctr/web/pid|Type=forking|STOP",
+        "",
+    ),
+    (
+        "Type=simple|DETACHED",
+        Form::Detached,
+        Runs::Always,
+        "Type=forking|DETACHED|PIDFile=/run/sysctr/web/pid|CLEAN|STOP",
+        "Type=simple does not fit how the container is started; Type=forking is used",
+    ),
+    (
+        "Type=notify|NotifyAccess=main|RUN",
+        Form::Notify,
+        Runs::Always,
+        "Type=notify|NotifyAccess=all|RUN|CLEAN|STOP",
+        "",
+    ),
+    (
+        "Restart=always|RUN",
+        Form::Foreground,
+        Runs::Once,
+        "Restart=on-failure|RUN|Type=oneshot|RemainAfterExit=yes|CLEAN|STOP",
+        "Restart=always can't be with Type=oneshot; Restart=on-failure is used",
+    ),
+    (
+        "RUN|ExecStopPost=--/usr/bin/sysctr stop --force web|ExecStopPost=/bin/rm -f /run/x",
+        Form::Foreground,
+        Runs::Always,
+        "RUN|CLEAN|ExecStopPost=/bin/rm -f /run/x|Type=simple|STOP",
+        "",
+    ),
+];
+
+fn spelled(text: &str) -> String {
+    text.replace("RUN", "ExecStart=/usr/bin/sysctr run web")
+        .replace("DETACHED", "ExecStart=/usr/bin/sysctr run --detach web")
+        .replace("STOP", "ExecStop=/usr/bin/sysctr stop web")
+        .replace("CLEAN", "ExecStopPost=-/usr/bin/sysctr stop --force web")
+}
+
 #[test]
 fn the_type_fits_whatever_the_template_says() {
-    const RUN: &str = "ExecStart=/usr/bin/sysctr run web";
-    const DETACHED: &str = "ExecStart=/usr/bin/sysctr run --detach web";
-    const STOP: &str = "ExecStop=/usr/bin/sysctr stop web";
-    const CLEAN: &str = "ExecStopPost=-/usr/bin/sysctr stop --force web";
-    for (service, form, runs, expected, told) in [
-        (
-            format!("{RUN}\n{STOP}"),
-            Form::Foreground,
-            Runs::Always,
-            format!("{RUN}|{STOP}|Type=simple|{CLEAN}"),
-            "",
-        ),
-        (
-            format!("Type=forking\nPIDFile=/x\n{RUN}"),
-            Form::Foreground,
-            Runs::Always,
-            format!("Type=simple|{RUN}|{CLEAN}|{STOP}"),
-            "Type=forking does not fit how the container is started; Type=simple is used",
-        ),
-        (
-            format!("Type=exec\n{RUN}"),
-            Form::Foreground,
-            Runs::Always,
-            format!("Type=exec|{RUN}|{CLEAN}|{STOP}"),
-            "",
-        ),
-        (
-            format!("{DETACHED}\nExecStopPost=/usr/bin/sysctr stop --force web\nPIDFile=/run/sysctr/web/pid"),
-            Form::Detached,
-            Runs::Always,
-            format!("{DETACHED}|{CLEAN}|PIDFile=/run/sysctr/web/pid|Type=forking|{STOP}"),
-            "",
-        ),
-        (
-            format!("Type=simple\n{DETACHED}"),
-            Form::Detached,
-            Runs::Always,
-            format!("Type=forking|{DETACHED}|PIDFile=/run/sysctr/web/pid|{CLEAN}|{STOP}"),
-            "Type=simple does not fit how the container is started; Type=forking is used",
-        ),
-        (
-            format!("Type=notify\nNotifyAccess=main\n{RUN}"),
-            Form::Notify,
-            Runs::Always,
-            format!("Type=notify|NotifyAccess=all|{RUN}|{CLEAN}|{STOP}"),
-            "",
-        ),
-        (
-            format!("Restart=always\n{RUN}"),
-            Form::Foreground,
-            Runs::Once,
-            format!("Restart=on-failure|{RUN}|Type=oneshot|RemainAfterExit=yes|{CLEAN}|{STOP}"),
-            "Restart=always can't be with Type=oneshot; Restart=on-failure is used",
-        ),
-        (
-            format!("{RUN}\nExecStopPost=--/usr/bin/sysctr stop --force web\nExecStopPost=/bin/rm -f /run/x"),
-            Form::Foreground,
-            Runs::Always,
-            format!("{RUN}|{CLEAN}|ExecStopPost=/bin/rm -f /run/x|Type=simple|{STOP}"),
-            "",
-        ),
-    ] {
-        let fitted =
-            fitted(&format!("[Service]\n{service}\n[Install]\nWantedBy=a.target\n"), form, runs).unwrap();
-        assert_eq!(self::service(&fitted), expected, "{service}");
-        let warnings: Vec<_> = fitted
+    for (text, form, runs, expected, told) in FITS {
+        let unit = format!("[Service]\n{}\n[Install]\nWantedBy=a.target\n", spelled(text).replace('|', "\n"));
+        let fitted = fitted(&unit, *form, *runs).unwrap();
+        assert_eq!(self::service(&fitted), spelled(expected), "{text}");
+        let told_all: Vec<_> = fitted
             .warnings
             .iter()
             .map(|told| told.strip_prefix("exports/service.template: ").unwrap())
             .collect();
-        assert_eq!(warnings.join("|"), told, "{service}");
-        assert_eq!(fitted.starts, Starts::Container(form));
+        assert_eq!(told_all.join("|"), *told, "{text}");
+        assert_eq!(fitted.starts, Starts::Container(*form));
     }
 }
 
