@@ -1,21 +1,33 @@
 //! What an image made for `atomic install --system` brings in `/exports` (A§1): templates of its runtime configuration,
 //! unit and tmpfiles, files for the host, and settings. Computes only.
 //!
+//! - [`brought`]: what an image has there; [`render()`]: all of it rendered and checked
 //! - [`template`], [`json`]: the two syntaxes
 //! - [`settings`], [`labels`]: what the image says about itself
 //! - [`values`]: variables; [`late`]: those that are bound when the container starts
 //! - [`config`], [`unit`], [`tmpfiles`]: what rendered files must be, and what they ask of the host
-//! - [`host_files`]: `hostfs/`, and where it goes
+//! - [`sources`]: what is bound from the host; [`host_files`]: what is put there
 
+pub mod brought;
 pub mod config;
 pub mod host_files;
 pub mod json;
 pub mod labels;
+pub mod late;
+mod render;
 pub mod settings;
+pub mod sources;
 pub mod template;
 pub mod tmpfiles;
 pub mod unit;
 pub mod values;
+
+pub use render::{Rendered, Source, render};
+
+/// What messages call the literal configuration.
+pub const CONFIG: &str = "exports/config.json";
+/// What messages call the configuration's template.
+pub const CONFIG_TEMPLATE: &str = "exports/config.json.template";
 
 /// How systemd follows the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

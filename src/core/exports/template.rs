@@ -148,11 +148,32 @@ impl<'a> Rendering<'a> {
 
     /// As [`Self::file`], with other values.
     pub fn file_with(&mut self, file: &str, text: &[u8], values: &BTreeMap<String, String>) -> Vec<u8> {
+        self.expand(file, 0, text, values)
+    }
+
+    /// Expands a text that stands in `file` below so many other lines.
+    pub fn text_below(&mut self, file: &str, lines: usize, text: &[u8]) -> Vec<u8> {
+        self.expand(file, lines, text, self.values)
+    }
+
+    /// Whether nothing was wrong so far.
+    pub fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    fn expand(
+        &mut self,
+        file: &str,
+        above: usize,
+        text: &[u8],
+        values: &BTreeMap<String, String>,
+    ) -> Vec<u8> {
         let faults = match render(text, values) {
             Ok(rendered) => return rendered,
             Err(faults) => faults,
         };
         for mut fault in faults {
+            fault.line += above;
             if let Wrong::Undefined(name) = &fault.wrong
                 && self.late.contains(name)
             {

@@ -1,0 +1,106 @@
+//! What an image has in `/exports`, found in its tree (A§1.1).
+
+use anyhow::{Context, Result, bail};
+
+use super::{CONFIG, CONFIG_TEMPLATE, host_files, settings, tmpfiles, unit};
+use crate::tree::lookup::Found;
+use crate::tree::{ImageTree, Leaf, TreePath};
+
+/// Largest file of `/exports` that is read, and largest host file that is a template.
+pub const MAX_BYTES: u64 = 4 << 20;
+
+/// Reads the content of a regular file of the image; the file has at most [`MAX_BYTES`].
+pub type Read<'a> = &'a dyn Fn(&Leaf) -> Result<Vec<u8>>;
+
+/// The files that an image brings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// `manifest.json`.
+    pub settings: Option<Vec<u8>>,
+    /// The runtime configuration.
+    pub config: Option<Config>,
+    /// `service.template`.
+    pub service: Option<Vec<u8>>,
+    /// `tmpfiles.template`; one that is empty means something else than none.
+    pub tmpfiles: Option<Vec<u8>>,
+    /// What has no effect, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A runtime configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Config {
+    /// `config.json`: no variables.
+    Literal(Vec<u8>),
+    /// `config.json.template`.
+    Template(Vec<u8>),
+}
+
+impl Brought {
+    /// What `tree` has; `None` when there is nothing of ours in `/exports`, so that the image is an ordinary one.
+    ///
+    /// # Errors
+    /// When something there is no regular file, too large or unreadable.
+    pub fn find(tree: &ImageTree, read: Read<'_>) -> Result<Option<Self>> {
+        let file = |path: &str| content(tree, path, read);
+        let mut warnings = Vec::new();
+        let config = match (file(CONFIG)?, file(CONFIG_TEMPLATE)?) {
+            (Some(literal), template) => {
+                let beside = if template.is_some() { "; the template beside it has no effect" } else { "" };
+                warnings.push(format!("{CONFIG} is no template: its variables are not replaced{beside}"));
+                Some(Config::Literal(literal))
+            }
+            (None, template) => template.map(Config::Template),
+        };
+        for name in ["rpm.spec", "rpm.spec.template", "container.rpm"] {
+            if exists(tree, &format!("exports/{name}"))? {
+                warnings.push(format!("exports/{name} has no effect: no package is built or installed"));
+            }
+        }
+        let brought = Self {
+            settings: file(settings::FILE)?,
+            config,
+            service: file(unit::FILE)?,
+            tmpfiles: file(tmpfiles::FILE)?,
+            warnings,
+        };
+        let nothing = Self { warnings: brought.warnings.clone(), ..Self::default() };
+        let any = brought != nothing || !brought.warnings.is_empty() || exists(tree, host_files::DIRECTORY)?;
+        Ok(any.then_some(brought))
+    }
+}
+
+fn exists(tree: &ImageTree, path: &str) -> Result<bool> {
+    Ok(tree.node(&TreePath::parse(path.as_bytes())?).is_some())
+}
+
+/// The bytes of the file at `path`, links followed within the image.
+fn content(tree: &ImageTree, path: &str, read: Read<'_>) -> Result<Option<Vec<u8>>> {
+    if !exists(tree, path)? {
+        return Ok(None);
+    }
+    let doing = || format!("reading {path}");
+    match tree.resolve(path.as_bytes()).with_context(doing)?.found {
+        Found::File(leaf) => checked(leaf, read).with_context(doing).map(Some),
+        Found::Dir(_) => bail!("reading {path}: it is a directory"),
+        Found::Missing => bail!("reading {path}: it is a link that leads to nothing"),
+    }
+}
+
+/// The bytes of a leaf that is a regular file.
+///
+/// # Errors
+/// When it is none, too large or unreadable.
+pub fn checked(leaf: &Leaf, read: Read<'_>) -> Result<Vec<u8>> {
+    match leaf {
+        Leaf::File { size: 0, .. } => Ok(Vec::new()),
+        Leaf::File { size, .. } if *size > MAX_BYTES => bail!("it has {size} bytes, more than {MAX_BYTES}"),
+        Leaf::File { .. } => read(leaf),
+        Leaf::Symlink { .. } => bail!("it is no regular file"),
+    }
+}
+
+/// Whether a content may be asked for by [`Read`]: what a caller that stores nothing has to keep while it reads layers.
+pub fn may_be_read(path: &TreePath, size: u64) -> bool {
+    size <= MAX_BYTES && path.as_bytes().starts_with(b"exports/")
+}
