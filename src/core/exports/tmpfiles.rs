@@ -207,8 +207,8 @@ pub enum Guess {
 
 /// Guesses; `in_image` is what the image has at the mount's destination, if it has anything: whether that is a directory.
 pub fn guess(source: &str, in_image: Option<bool>) -> Guess {
-    let below = |top: &str| source == top || source.starts_with(&format!("{top}/"));
-    if ["/dev", "/proc", "/sys", "/usr", "/boot"].into_iter().any(below) {
+    let below = |top: &str| source.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'));
+    if !["/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/var"].into_iter().any(below) {
         return Guess::Hosts;
     }
     match in_image {
@@ -229,7 +229,11 @@ pub fn guess(source: &str, in_image: Option<bool>) -> Guess {
 
 /// Lines for directories that the target lacks and an image without lines of its own binds: root's, 0700.
 pub fn directories(paths: &[&str]) -> String {
-    paths.iter().map(|path| format!("d {} 0700 0 0 - -\n", field(path))).collect()
+    // systemd-tmpfiles complains about the old name of /run.
+    let path = |path: &&str| {
+        field(&path.strip_prefix("/var/run/").map_or((*path).to_owned(), |rest| format!("/run/{rest}")))
+    };
+    paths.iter().map(|written| format!("d {} 0700 0 0 - -\n", path(written))).collect()
 }
 
 #[cfg(test)]
@@ -285,7 +289,7 @@ mod tests {
 
     #[test]
     fn own_lines_read_back() {
-        let text = directories(&["/run/a b", "/var/lib/100%", "/srv/\"q\"\\"]);
+        let text = directories(&["/var/run/a b", "/var/lib/100%", "/srv/\"q\"\\"]);
         assert_eq!(
             text,
             "d \"/run/a b\" 0700 0 0 - -\nd /var/lib/100%% 0700 0 0 - -\nd \"/srv/\\\"q\\\"\\\\\" 0700 0 0 - -\n"
@@ -304,6 +308,8 @@ mod tests {
             ("/run/docker.sock", None, Guess::FileOrSocket),
             ("/dev/virtio-ports", None, Guess::Hosts),
             ("/usr/share/x", None, Guess::Hosts),
+            ("/sysroot", Some(true), Guess::Hosts),
+            ("/lib/modules", None, Guess::Hosts),
         ] {
             assert_eq!(guess(source, in_image), expected, "{source}");
         }

@@ -17,7 +17,12 @@ enum Kind {
     Object,
     Objects,
     TextMap,
+    /// Also the recursive forms, which the schema lacks and runtimes know.
+    Propagation,
 }
+
+const PROPAGATIONS: [&str; 8] =
+    ["private", "shared", "slave", "unbindable", "rprivate", "rshared", "rslave", "runbindable"];
 
 /// Paths of fields, `[]` for every element; a `!` in front: the field must be there.
 const SHAPES: &[(&str, Kind)] = &[
@@ -75,7 +80,7 @@ const SHAPES: &[(&str, Kind)] = &[
     ("linux.resources.devices", Kind::Objects),
     ("!linux.resources.devices[].allow", Kind::Flag),
     ("linux.resources.devices[].access", Kind::Text),
-    ("linux.rootfsPropagation", Kind::Text),
+    ("linux.rootfsPropagation", Kind::Propagation),
     ("linux.maskedPaths", Kind::Texts),
     ("linux.readonlyPaths", Kind::Texts),
     ("linux.mountLabel", Kind::Text),
@@ -141,6 +146,7 @@ fn fits(value: &Value, kind: Kind) -> bool {
         Kind::Whole => value.is_u64() || value.is_i64(),
         Kind::Object => value.is_object(),
         Kind::Objects => all(Value::is_object),
+        Kind::Propagation => value.as_str().is_some_and(|text| PROPAGATIONS.contains(&text)),
         Kind::TextMap => value.as_object().is_some_and(|map| map.values().all(Value::is_string)),
     }
 }
@@ -156,5 +162,6 @@ fn expected(kind: Kind) -> &'static str {
         Kind::Object => "an object",
         Kind::Objects => "a list of objects",
         Kind::TextMap => "an object of texts",
+        Kind::Propagation => "a mount propagation such as rslave",
     }
 }

@@ -207,6 +207,10 @@ const WRONG: &[[&str; 2]] = &[
     ],
     [r#"{"mounts": [{"type": "tmpfs"}]}"#, "it has no mounts[0].destination"],
     [r#"{"mounts": [{"destination": "/x"}, 3]}"#, "mounts is not a list of objects"],
+    [
+        r#"{"linux": {"rootfsPropagation": "up"}}"#,
+        "linux.rootfsPropagation is not a mount propagation such as rslave",
+    ],
     [r#"{"linux": []}"#, "linux is not an object"],
 ];
 

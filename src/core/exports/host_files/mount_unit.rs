@@ -1,6 +1,6 @@
 //! A mount unit that binds one file of a bundle over a path of the machine (systemd.mount(5)).
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// A unit beside the container's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,17 +9,21 @@ pub struct MountUnit {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// Links that enable it: path relative to the unit directory → the link's text.
+    pub links: Vec<(Utf8PathBuf, String)>,
 }
 
-/// Binds `source` over `path` before `unit` starts. What is mounted on must exist, so it waits for systemd-tmpfiles.
-pub fn bind(source: &Utf8Path, path: &Utf8Path, unit: &str) -> MountUnit {
+/// Binds `source` over `path`, before `unit` starts if there is one. What is mounted on must exist, so it waits for
+/// systemd-tmpfiles.
+pub fn bind(source: &Utf8Path, path: &Utf8Path, unit: Option<&str>) -> MountUnit {
     let plain = |path: &Utf8Path| path.as_str().replace('%', "%%");
+    let before = unit.map(|unit| format!("{unit} ")).unwrap_or_default();
     let text = format!(
-        "# Made by sysctr: a program of {unit} that lies in the host image\n\
+        "# Made by sysctr: a program of a container, from the host image\n\
          [Unit]\n\
          DefaultDependencies=no\n\
          After=systemd-tmpfiles-setup.service\n\
-         Before={unit} umount.target\n\
+         Before={before}umount.target\n\
          Conflicts=umount.target\n\
          \n\
          [Mount]\n\
@@ -29,11 +33,14 @@ pub fn bind(source: &Utf8Path, path: &Utf8Path, unit: &str) -> MountUnit {
          Options=bind,ro\n\
          \n\
          [Install]\n\
-         WantedBy=multi-user.target {unit}\n",
+         WantedBy={before}multi-user.target\n",
         plain(source),
         plain(path),
     );
-    MountUnit { name: format!("{}.mount", escaped(path)), text }
+    let name = format!("{}.mount", escaped(path));
+    let wanting = unit.into_iter().chain(["multi-user.target"]);
+    let links = wanting.map(|other| (format!("{other}.wants/{name}").into(), format!("../{name}"))).collect();
+    MountUnit { name, text, links }
 }
 
 /// A path as a unit's name (systemd.unit(5), "String Escaping for Inclusion in Unit Names").

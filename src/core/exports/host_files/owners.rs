@@ -1,6 +1,8 @@
 //! Numeric owners: a number that is one user in the image may be another on the host (A§8; kubernetes' uid 996).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::HostFile;
 
 /// Users or groups by number, from passwd(5) or group(5).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +50,46 @@ pub fn stranger(what: &str, who: &str, number: u32, image: &Names, target: &Name
             Some(format!("{what} has {who} {number}: {own} in the image, nobody on the host"))
         }
         (None, None) => None,
+    }
+}
+
+/// Users and groups of an image and of its target.
+#[derive(Debug, Clone, Default)]
+pub struct Sides {
+    /// Users by the image's `/etc/passwd`, and by the target's.
+    pub users: (Names, Names),
+    /// Groups by the image's `/etc/group`, and by the target's.
+    pub groups: (Names, Names),
+}
+
+impl Sides {
+    /// Host files, and the payload's user, whose numbers mean somebody else on the host. Each number is told once, with
+    /// the first that has it.
+    pub fn strangers(&self, files: &[HostFile], user: Option<&(u32, u32, Vec<u32>)>) -> Vec<String> {
+        let mut owners: Vec<(String, u32, Vec<u32>)> = Vec::new();
+        owners.extend(
+            user.map(|(uid, gid, more)| {
+                ("process.user".to_owned(), *uid, [&[*gid], more.as_slice()].concat())
+            }),
+        );
+        owners.extend(
+            files
+                .iter()
+                .map(|file| (format!("host file {}", file.path), file.stat().uid, vec![file.stat().gid])),
+        );
+        let (mut uids, mut gids) = (BTreeSet::new(), BTreeSet::new());
+        let mut told = Vec::new();
+        for (what, uid, groups) in owners {
+            if uids.insert(uid) {
+                told.extend(stranger(&what, "uid", uid, &self.users.0, &self.users.1));
+            }
+            for gid in groups {
+                if gids.insert(gid) {
+                    told.extend(stranger(&what, "gid", gid, &self.groups.0, &self.groups.1));
+                }
+            }
+        }
+        told
     }
 }
 

@@ -16,8 +16,8 @@ use crate::tree::path::quoted;
 
 /// What decides where host files go.
 pub struct Seeding<'a> {
-    /// The container's unit, which bound programs come before.
-    pub unit: &'a str,
+    /// The container's unit, if it has one; bound programs come before it.
+    pub unit: Option<&'a str>,
     /// The bundle on the host, absolute.
     pub bundle: &'a Utf8Path,
     /// Host paths at which the manifest lets a file of the target be replaced.
@@ -117,6 +117,8 @@ impl Decided {
             self.warnings.push(format!("{}: extended attributes do not reach {at}", file.path));
         }
         match &file.node {
+            // `/var/lib` and its like are every host's own.
+            HostNode::Directory(_) if at.components().count() <= 3 => {}
             HostNode::Directory(stat) => self.line(&format!("d {path} {} - -", once(stat))),
             HostNode::Symlink(_, target) => {
                 let Ok(target) = std::str::from_utf8(target) else {

@@ -158,7 +158,7 @@ fn decided(entries: &[&str], target: &[&str], templates: &[&str], allow: &[&str]
     let files = list(&tree(entries), &settings(templates), &BTreeMap::new(), &mut Vec::new())?;
     let allow: Vec<String> = allow.iter().map(|path| (*path).to_owned()).collect();
     let seeding = Seeding {
-        unit: "web.service",
+        unit: Some("web.service"),
         bundle: "/usr/lib/containers/atomic/web".into(),
         allow_conflicts: &allow,
     };
@@ -192,19 +192,22 @@ fn the_host_image_gets_what_it_can_carry_and_the_machine_the_rest() {
         decided.tmpfiles,
         "d /var/opt/bin :0755 :0 :0 - -\n\
          f /var/opt/bin/tool 0000 0 0 - -\n\
-         d /var/lib :0755 :0 :0 - -\n\
          d /var/lib/app :0755 :0 :0 - -\n\
          L /var/lib/app/l - - - - a b\n\
          C /var/lib/app/rendered 0644 996 994 - /usr/lib/containers/atomic/web/host-file-395d96adccb5e92a\n\
          C /var/lib/app/state%%1 - - - - /usr/lib/containers/atomic/web/rootfs/exports/hostfs/var/lib/app/state%%1\n"
     );
-    assert_eq!(super::super::tmpfiles::check(decided.tmpfiles.as_bytes()).unwrap().makes.len(), 7);
+    assert_eq!(super::super::tmpfiles::check(decided.tmpfiles.as_bytes()).unwrap().makes.len(), 6);
     assert_eq!(
         decided.kept.values().map(|file| file.path.as_str()).collect::<Vec<_>>(),
         ["/var/lib/app/rendered"]
     );
     assert_eq!(decided.mounts.len(), 1);
     assert_eq!(decided.mounts[0].name, "var-opt-bin-tool.mount");
+    assert_eq!(
+        decided.mounts[0].links[0],
+        ("web.service.wants/var-opt-bin-tool.mount".into(), "../var-opt-bin-tool.mount".into())
+    );
     assert!(decided.mounts[0].text.contains(
         "What=/usr/lib/containers/atomic/web/rootfs/exports/hostfs/opt/bin/tool\nWhere=/var/opt/bin/tool\n"
     ));
