@@ -148,12 +148,12 @@ impl<'a> Rendering<'a> {
 
     /// As [`Self::file`], with other values.
     pub fn file_with(&mut self, file: &str, text: &[u8], values: &BTreeMap<String, String>) -> Vec<u8> {
-        self.expand(file, 0, text, values)
+        self.expand(file, (0, 0), text, values)
     }
 
-    /// Expands a text that stands in `file` below so many other lines.
-    pub fn text_below(&mut self, file: &str, lines: usize, text: &[u8]) -> Vec<u8> {
-        self.expand(file, lines, text, self.values)
+    /// Expands a text that stands within `file` behind so many lines and, in its first line, so many characters.
+    pub fn within(&mut self, file: &str, before: (usize, usize), text: &[u8]) -> Vec<u8> {
+        self.expand(file, before, text, self.values)
     }
 
     /// Whether nothing was wrong so far.
@@ -164,7 +164,7 @@ impl<'a> Rendering<'a> {
     fn expand(
         &mut self,
         file: &str,
-        above: usize,
+        before: (usize, usize),
         text: &[u8],
         values: &BTreeMap<String, String>,
     ) -> Vec<u8> {
@@ -173,7 +173,10 @@ impl<'a> Rendering<'a> {
             Err(faults) => faults,
         };
         for mut fault in faults {
-            fault.line += above;
+            if fault.line == 1 {
+                fault.column += before.1;
+            }
+            fault.line += before.0;
             if let Wrong::Undefined(name) = &fault.wrong
                 && self.late.contains(name)
             {

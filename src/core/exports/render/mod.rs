@@ -143,13 +143,14 @@ fn render_renames(
     rendering: &mut Rendering<'_>,
 ) -> BTreeMap<String, String> {
     let written = source.brought.settings.as_deref().unwrap_or_default();
-    let line = |text: &str| {
+    let place = |text: &str| {
         let at = written.windows(text.len().max(1)).position(|window| window == text.as_bytes());
-        at.map_or(0, |at| written[..at].iter().filter(|&&byte| byte == b'\n').count())
+        let before = String::from_utf8_lossy(&written[..at.unwrap_or(0)]).into_owned();
+        (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or_default().chars().count())
     };
     let mut renames = BTreeMap::new();
     for (from, to) in &settings.rename_files {
-        let rendered = rendering.text_below(settings::FILE, line(to), to.as_bytes());
+        let rendered = rendering.within(settings::FILE, place(to), to.as_bytes());
         renames.insert(from.clone(), String::from_utf8_lossy(&rendered).into_owned());
     }
     renames
@@ -192,3 +193,6 @@ fn kept(source: &Source<'_>, values: &Values, service: &[u8], host: &Host) -> Op
     others.extend(host.templates.iter().map(|(file, text)| (file.as_str(), text.as_slice())));
     Some((text.clone(), late::Kept::new(text, values, source.root, &others)))
 }
+
+#[cfg(test)]
+mod tests;

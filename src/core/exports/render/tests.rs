@@ -1,0 +1,155 @@
+use super::*;
+use crate::digest::Digest;
+use crate::settings::AbsolutePath;
+use crate::tree::{ContentId, Leaf, Stat};
+
+const CONFIG: &str = r#"{"ociVersion": "1.0.2", "root": {"path": "rootfs", "readonly": true},
+ "process": {"args": ["/bin/$PROGRAM"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
+ "hostname": "$UUID"}"#;
+const SERVICE: &str = "[Service]\nExecStart=$EXEC_START\n[Install]\nWantedBy=$TARGET\n";
+
+/// An image with these files below `/exports`.
+struct Image {
+    tree: ImageTree,
+    contents: Vec<Vec<u8>>,
+}
+
+impl Image {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let mut image = Self { tree: ImageTree::new(), contents: Vec::new() };
+        for (path, text) in files {
+            let (mut at, mut dir) = (crate::tree::TreePath::root(), &mut image.tree.root);
+            let path = crate::tree::TreePath::parse(format!("exports/{path}").as_bytes()).unwrap();
+            let (parents, name) = path.split_last().unwrap();
+            for parent in parents {
+                at = at.join(&parent);
+                let empty =
+                    || crate::tree::Node::Dir(Box::new(crate::tree::Dir::empty(Stat::implied(0o755))));
+                dir = match dir.children.entry(parent).or_insert_with(empty) {
+                    crate::tree::Node::Dir(inner) => inner,
+                    crate::tree::Node::Leaf(_) => panic!("{at} is a file"),
+                };
+            }
+            assert!(!dir.children.contains_key(&name));
+            let content = Some(ContentId { layer: 0, ordinal: u32::try_from(image.contents.len()).unwrap() });
+            let leaf = Leaf::File {
+                stat: Stat::implied(0o644),
+                size: text.len() as u64,
+                digest: Digest::of(text.as_bytes()),
+                content,
+            };
+            image.contents.push(text.as_bytes().to_vec());
+            let id = image.tree.add_leaf(leaf);
+            let mut dir = &mut image.tree.root;
+            for parent in path.split_last().unwrap().0 {
+                dir = match dir.children.get_mut(&parent) {
+                    Some(crate::tree::Node::Dir(inner)) => inner,
+                    _ => panic!("no {parent:?}"),
+                };
+            }
+            dir.children.insert(name, crate::tree::Node::Leaf(id));
+        }
+        image
+    }
+
+    fn read(&self, leaf: &Leaf) -> Result<Vec<u8>> {
+        match leaf {
+            Leaf::File { content: Some(id), .. } => Ok(self.contents[id.ordinal as usize].clone()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn render(&self, set: &[(&str, &str)], notify: bool) -> Result<Rendered, String> {
+        let read = |leaf: &Leaf| self.read(leaf);
+        let brought = Brought::find(&self.tree, &read).unwrap().unwrap();
+        let set = set.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let rendered = render(&Source {
+            brought: &brought,
+            tree: &self.tree,
+            read: &read,
+            built_ins: BuiltIns {
+                name: &"web".parse().unwrap(),
+                bundle: "/usr/lib/containers/atomic/web".into(),
+                runtime: &AbsolutePath::try_from("/usr/bin/crun".to_owned()).unwrap(),
+                image_name: "web",
+                image: &Digest::of(b""),
+                capabilities: &[],
+                form: Form::Foreground,
+            },
+            set: &set,
+            runs: Runs::Always,
+            notify,
+            stop_signal: &Signal::term(),
+            stop_timeout: Duration::from_millis(15_000),
+            root: "rootfs",
+        });
+        rendered.map_err(|error| format!("{error:#}"))
+    }
+}
+
+#[test]
+fn what_is_missing_in_all_files_is_told_at_once() {
+    let image = Image::new(&[
+        ("config.json.template", CONFIG),
+        ("service.template", &format!("{SERVICE}# $UUID\n")),
+        ("tmpfiles.template", "d $WHERE\n$\n"),
+        ("manifest.json", "{\n  \"renameFiles\": {\n    \"/etc/x\": \"/etc/$NEW\"\n  }\n}\n"),
+        ("hostfs/etc/x", "x"),
+    ]);
+    assert_eq!(
+        image.render(&[], false).unwrap_err(),
+        "expanding the image's templates: exports/config.json.template:2:29: PROGRAM has no value; \
+         exports/service.template:4:10: TARGET has no value; \
+         exports/service.template:5:3: UUID is known only when the container starts; \
+         exports/tmpfiles.template:1:3: WHERE has no value; \
+         exports/tmpfiles.template:2:1: `$` begins no variable; \
+         exports/manifest.json:3:21: NEW has no value; \
+         give values in the manifest's `set`, write a `$` itself as `$$`"
+    );
+}
+
+#[test]
+fn host_files_that_are_templates_are_told_too() {
+    let image = Image::new(&[
+        ("manifest.json", r#"{"noContainerService": true, "installedFilesTemplate": ["/etc/x"]}"#),
+        ("hostfs/etc/x", "a\n${B}"),
+    ]);
+    assert_eq!(
+        image.render(&[], false).unwrap_err(),
+        "expanding the image's templates: exports/hostfs/etc/x:2:1: B has no value; give values in the manifest's `set`"
+    );
+    let rendered = image.render(&[("B", "b"), ("TYPO", "")], false).unwrap();
+    assert_eq!(rendered.contents["/etc/x"], b"a\nb");
+    assert!(rendered.config.is_none() && rendered.unit.is_none() && rendered.kept.is_none());
+    assert_eq!(rendered.unused, ["TYPO".to_owned()].into());
+}
+
+#[test]
+fn a_uuid_waits_for_the_start_and_the_rest_does_not() {
+    let image = Image::new(&[("config.json.template", CONFIG), ("service.template", SERVICE)]);
+    let set = [("PROGRAM", "x"), ("TARGET", "a.target")];
+    let rendered = image.render(&set, true).unwrap();
+    assert_eq!(rendered.form, Form::Notify);
+    assert!(rendered.unit.unwrap().text.contains("Type=notify\nNotifyAccess=all\n"));
+    assert_eq!(rendered.config.unwrap().value["hostname"], NO_UUID);
+    let (template, kept) = rendered.kept.unwrap();
+    assert_eq!(template, CONFIG.as_bytes());
+    assert_eq!(kept.late, ["UUID".to_owned()].into());
+    let at_start = late::render(&template, &kept, &BTreeMap::new(), "me").unwrap();
+    assert_eq!(at_start.value["hostname"], "me");
+    assert!(rendered.tmpfiles.is_none() && rendered.unused.is_empty());
+}
+
+#[test]
+fn an_image_without_anything_of_ours_is_an_ordinary_one() {
+    let nothing = |files: &[(&str, &str)]| {
+        let image = Image::new(files);
+        Brought::find(&image.tree, &|leaf| image.read(leaf)).unwrap().is_none()
+    };
+    assert!(nothing(&[]) && nothing(&[("README", "x")]));
+    assert!(
+        !nothing(&[("tmpfiles.template", "")])
+            && !nothing(&[("rpm.spec", "")])
+            && !nothing(&[("hostfs/x", "")])
+    );
+}
