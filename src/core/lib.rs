@@ -4,6 +4,7 @@
 //! - [`digest`], [`name`], [`epoch`], [`arch`], [`settings`], [`tree`]: values, no input or output
 //! - [`place`], [`record`]: the contract on disk
 //! - [`image`]: reads OCI layouts and archives, checks every byte
+//! - [`exports`]: what an image made for Project Atomic brings along; computes only
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
 //! - [`placement`]: which bytes go where in a target; computes only
 

@@ -5,7 +5,7 @@
 //! - [`template`], [`json`]: the two syntaxes
 //! - [`settings`], [`labels`]: what the image says about itself
 //! - [`values`]: variables; [`late`]: those that are bound when the container starts
-//! - [`config`], [`unit`], [`tmpfiles`]: what rendered files must be, and what they ask of the host
+//! - [`config`], [`mod@unit`], [`tmpfiles`]: what rendered files must be, and what they ask of the host
 //! - [`sources`]: what is bound from the host; [`host_files`]: what is put there
 
 pub mod brought;
