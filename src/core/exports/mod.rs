@@ -6,7 +6,7 @@
 //! - [`settings`], [`labels`]: what the image says about itself
 //! - [`values`]: variables; [`late`]: those that are bound when the container starts
 //! - [`config`], [`mod@unit`], [`tmpfiles`]: what rendered files must be, and what they ask of the host
-//! - [`sources`]: what is bound from the host; [`host_files`]: what is put there
+//! - [`sources`], [`targets`]: what is bound from the host, and what it is mounted on; [`host_files`]: what is put there
 
 pub mod brought;
 pub mod config;
@@ -17,6 +17,7 @@ pub mod late;
 mod render;
 pub mod settings;
 pub mod sources;
+pub mod targets;
 pub mod template;
 pub mod tmpfiles;
 pub mod unit;
