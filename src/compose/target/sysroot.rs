@@ -91,16 +91,17 @@ impl Sysroot {
             Err(Errno::WOULDBLOCK) => bail!("another sysctr-compose works on it; try again when it is done"),
             Err(error) => return Err(error).context("locking it"),
         }
+        let sysroot = Self { fd, path: path.to_owned(), access };
         raise_open_files();
         match access {
-            Access::Write => recover::recover(&fd)?,
-            Access::Read if recover::is_cut_off(&fd)? => bail!(
+            Access::Write => recover::recover(&sysroot.fd)?,
+            Access::Read if recover::is_cut_off(&sysroot.fd)? => bail!(
                 "a compose was cut off and left {}; run sysctr-compose on it again, which clears that",
                 place::STAGING_DIR
             ),
             Access::Read => {}
         }
-        Ok(Self { fd, path: path.to_owned(), access })
+        Ok(sysroot)
     }
 
     /// The root's handle.
@@ -177,6 +178,13 @@ impl Sysroot {
             bail!("beginning a change of root {}: it was opened for reading", self.path);
         }
         Staging::begin(self, epoch).with_context(|| format!("beginning a change of root {}", self.path))
+    }
+}
+
+impl Drop for Sysroot {
+    /// Unlocks it even if a child process that was just forked shares the handle.
+    fn drop(&mut self) {
+        rustix::fs::flock(&self.fd, FlockOperation::Unlock).unwrap_or_default();
     }
 }
 
