@@ -150,6 +150,11 @@ impl ImageTree {
         &self.leaves[id.0 as usize]
     }
 
+    /// The same, to change it.
+    pub fn leaf_mut(&mut self, id: LeafId) -> &mut Leaf {
+        &mut self.leaves[id.0 as usize]
+    }
+
     /// What lies at `path`, no symlink followed; `None` if nothing does, or if a parent is not a directory.
     /// The root itself is not a node and gives `None`.
     pub fn node(&self, path: &TreePath) -> Option<&Node> {
