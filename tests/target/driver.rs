@@ -5,10 +5,11 @@
 mod steps;
 
 use anyhow::{Context as _, Result};
+use sysctr_compose::interrupt::Interrupt;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let step = arguments.next().context("usage: target-driver STEP ROOT")?;
     let root = arguments.next().context("usage: target-driver STEP ROOT")?;
-    steps::run(&step, root.as_str().into(), &sysctr_compose::interrupt::Interrupt::default())
+    steps::run(&step, root.as_str().into(), &Interrupt::install()?)
 }
