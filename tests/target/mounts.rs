@@ -10,7 +10,7 @@ use crate::listing::{assert_same, list};
 use crate::{copy, done, make_root, scratch, step};
 
 /// Gives this thread and its children their own mounts, which go away with them.
-fn private_mounts() {
+pub fn private_mounts() {
     #[expect(unsafe_code, reason = "a new mount namespace touches no file descriptor")]
     // SAFETY: file descriptor tables are not unshared.
     unsafe {
