@@ -15,6 +15,18 @@ pub fn list(root: &Path) -> String {
     lines
 }
 
+/// Both listings have the same lines; else shows those that only one has.
+#[track_caller]
+pub fn assert_same(found: &str, expected: &str, when: &str) {
+    if found != expected {
+        let only = |one: &str, other: &str| {
+            let other: Vec<_> = other.lines().collect();
+            one.lines().filter(|line| !other.contains(line)).collect::<Vec<_>>().join("\n")
+        };
+        panic!("{when}: found only\n{}\nexpected only\n{}", only(found, expected), only(expected, found));
+    }
+}
+
 fn entry(path: &Path, shown: &OsStr, inodes: &mut BTreeMap<(u64, u64), String>, lines: &mut String) {
     let stat = fs::symlink_metadata(path).unwrap();
     let name = shown.as_bytes().escape_ascii().to_string();
