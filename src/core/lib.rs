@@ -3,6 +3,7 @@
 //!
 //! - [`digest`], [`name`], [`epoch`], [`arch`], [`settings`], [`tree`]: values, no input or output
 //! - [`place`], [`record`]: the contract on disk
+//! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
 //! - [`placement`]: which bytes go where in a target; computes only
@@ -11,6 +12,7 @@ pub mod arch;
 pub mod digest;
 pub mod epoch;
 pub mod image;
+pub mod launcher_note;
 pub mod name;
 pub mod place;
 pub mod placement;
