@@ -26,10 +26,28 @@ pub enum Seat {
     Outside,
 }
 
-/// Where this process stands, by `/proc/self/cgroup`.
+/// Which hierarchies are mounted. `/proc/self/cgroup` does not tell: it also lists what is mounted elsewhere only, as
+/// in a container with cgroup v2 on a host with v1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mounted {
+    Unified,
+    Legacy,
+}
+
+fn mounted() -> Result<Mounted> {
+    const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+    let found = rustix::fs::statfs(MOUNT).with_context(|| format!("looking at {MOUNT}"))?;
+    Ok(if u64::try_from(found.f_type) == Ok(CGROUP2_SUPER_MAGIC) {
+        Mounted::Unified
+    } else {
+        Mounted::Legacy
+    })
+}
+
+/// Where this process stands.
 ///
 /// # Errors
-/// When that can't be read.
+/// When `/proc` or `/sys/fs/cgroup` can't be read.
 pub fn seat(name: &ContainerName) -> Result<Seat> {
     let text = std::fs::read_to_string("/proc/self/cgroup").context("reading /proc/self/cgroup")?;
     let delegated = |directory: &Path| {
@@ -39,32 +57,37 @@ pub fn seat(name: &ContainerName) -> Result<Seat> {
             matches!(rustix::fs::getxattr(directory, *mark, &mut value), Ok(1)) && value[0] == b'1'
         })
     };
-    Ok(seat_in(&text, name, delegated))
+    Ok(seat_in(&text, mounted()?, name, delegated))
 }
 
-fn seat_in(text: &str, name: &ContainerName, delegated: impl Fn(&Path) -> bool) -> Seat {
-    let path_in = |prefix: &str| {
-        text.lines().find_map(|line| line.split_once(':').and_then(|(_, rest)| rest.strip_prefix(prefix)))
-    };
+/// The path of a hierarchy in `/proc/PID/cgroup` (cgroups(7)); `0::` is that of v2.
+fn path_in<'a>(text: &'a str, hierarchy: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (number, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        (if controllers.is_empty() { hierarchy == "0" && number == "0" } else { controllers == hierarchy })
+            .then_some(path)
+    })
+}
+
+fn seat_in(text: &str, mounted: Mounted, name: &ContainerName, delegated: impl Fn(&Path) -> bool) -> Seat {
     let unit = name.unit();
-    // systemd escapes with `_` what could be a file of a controller.
-    let is_unit = |path: &str, mount: &Path| {
+    let is_unit = |path: &str, mount: &str| {
         let last = path.rsplit('/').next().unwrap_or_default();
+        // systemd escapes with `_` what could be a file of a controller.
         let own = last == unit || last.strip_prefix('_') == Some(&unit);
-        own || path != "/" && delegated(&mount.join(path.trim_start_matches('/')))
+        own || path != "/" && delegated(&Path::new(mount).join(path.trim_start_matches('/')))
     };
-    // On pure v2 there is one line, `0::PATH`; named and numbered hierarchies mean v1 or hybrid.
-    let legacy = text.lines().any(|line| !line.starts_with("0::"));
-    if legacy {
-        let named =
-            path_in("name=systemd:").is_some_and(|path| is_unit(path, Path::new("/sys/fs/cgroup/systemd")));
-        let unified = path_in(":").is_some_and(|path| is_unit(path, Path::new("/sys/fs/cgroup/unified")));
-        return if named || unified { Seat::LegacyUnit } else { Seat::Outside };
+    let unified = path_in(text, "0");
+    if mounted == Mounted::Legacy {
+        let named = path_in(text, "name=systemd").is_some_and(|path| is_unit(path, "/sys/fs/cgroup/systemd"));
+        let hybrid = unified.is_some_and(|path| is_unit(path, "/sys/fs/cgroup/unified"));
+        return if named || hybrid { Seat::LegacyUnit } else { Seat::Outside };
     }
-    let Some(path) = path_in(":") else { return Seat::Outside };
+    let Some(path) = unified else { return Seat::Outside };
     // With DelegateSubgroup=supervisor (systemd 254) we are where we want to be.
     let path = path.strip_suffix(SUPERVISOR).and_then(|path| path.strip_suffix('/')).unwrap_or(path);
-    if is_unit(path, Path::new(MOUNT)) {
+    if is_unit(path, MOUNT) {
         Seat::Unit { cgroup: Path::new(MOUNT).join(path.trim_start_matches('/')) }
     } else {
         Seat::Outside
@@ -109,10 +132,8 @@ fn enter(directory: &Path) -> Result<()> {
 pub fn join(pid: i32) -> Result<()> {
     let path = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    match text.strip_prefix("0::").map(str::trim_end) {
-        Some(cgroup) if !cgroup.contains('\n') => {
-            enter(&Path::new(MOUNT).join(cgroup.trim_start_matches('/')))
-        }
+    match (mounted()?, path_in(&text, "0")) {
+        (Mounted::Unified, Some(cgroup)) => enter(&Path::new(MOUNT).join(cgroup.trim_start_matches('/'))),
         _ => Ok(()),
     }
 }
@@ -121,30 +142,37 @@ pub fn join(pid: i32) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn seat_of(text: &str, delegated: &[&str]) -> Seat {
-        let delegated = |path: &Path| delegated.iter().any(|d| Path::new(d) == path);
-        seat_in(text, &"etcd".parse().unwrap(), delegated)
+    fn seat_of(mounted: Mounted, text: &str, delegated: &[&str]) -> Seat {
+        let delegated = |path: &Path| delegated.iter().any(|marked| Path::new(marked) == path);
+        seat_in(text, mounted, &"etcd".parse().unwrap(), delegated)
     }
 
     #[test]
-    fn seats_by_what_the_kernel_says() {
-        let unit = |path: &str| Seat::Unit { cgroup: path.into() };
-        let own = "/sys/fs/cgroup/system.slice/etcd.service";
-        assert_eq!(seat_of("0::/system.slice/etcd.service\n", &[]), unit(own));
-        assert_eq!(seat_of("0::/system.slice/etcd.service/supervisor\n", &[]), unit(own));
+    fn seats_on_cgroup_v2() {
+        let seat = |text, delegated: &[&str]| seat_of(Mounted::Unified, text, delegated);
+        let unit = |path: &str| Seat::Unit { cgroup: Path::new("/sys/fs/cgroup/system.slice").join(path) };
+        assert_eq!(seat("0::/system.slice/etcd.service\n", &[]), unit("etcd.service"));
+        assert_eq!(seat("0::/system.slice/etcd.service/supervisor\n", &[]), unit("etcd.service"));
+        assert_eq!(seat("0::/system.slice/_etcd.service\n", &[]), unit("_etcd.service"));
+        // v1 hierarchies that the kernel knows and nobody mounted here.
         assert_eq!(
-            seat_of("0::/system.slice/_etcd.service\n", &[]).clone(),
-            unit("/sys/fs/cgroup/system.slice/_etcd.service")
+            seat("9:name=systemd:/\n4:memory:/\n0::/system.slice/etcd.service\n", &[]),
+            unit("etcd.service")
         );
-        // A unit of another name counts when systemd marked it as delegated; a shell's does not.
+        // A unit of another name counts when systemd marked it as delegated; a shell's is not.
         let other = "/sys/fs/cgroup/system.slice/database.service";
-        assert_eq!(seat_of("0::/system.slice/database.service\n", &[other]), unit(other));
-        assert_eq!(seat_of("0::/user.slice/user-0.slice/session-1.scope\n", &[other]), Seat::Outside);
-        assert_eq!(seat_of("0::/\n", &["/sys/fs/cgroup/"]), Seat::Outside);
-        let hybrid = "4:memory:/\n1:name=systemd:/system.slice/etcd.service\n0::/system.slice/etcd.service\n";
-        assert_eq!(seat_of(hybrid, &[]), Seat::LegacyUnit);
-        assert_eq!(seat_of("4:memory:/\n1:name=systemd:/system.slice/etcd.service\n", &[]), Seat::LegacyUnit);
-        assert_eq!(seat_of("4:memory:/\n1:name=systemd:/\n0::/\n", &[]), Seat::Outside);
-        assert_eq!(seat_of("", &[]), Seat::Outside);
+        assert_eq!(seat("0::/system.slice/database.service\n", &[other]), unit("database.service"));
+        assert_eq!(seat("0::/user.slice/user-0.slice/session-1.scope\n", &[other]), Seat::Outside);
+        assert_eq!(seat("0::/\n", &["/sys/fs/cgroup/"]), Seat::Outside);
+        assert_eq!(seat("", &[]), Seat::Outside);
+    }
+
+    #[test]
+    fn seats_where_v1_controllers_are_mounted() {
+        let seat = |text: String| seat_of(Mounted::Legacy, &text, &[]);
+        let unit = "/system.slice/etcd.service";
+        assert_eq!(seat(format!("4:memory:/\n1:name=systemd:{unit}\n0::{unit}\n")), Seat::LegacyUnit);
+        assert_eq!(seat(format!("4:memory:/\n1:name=systemd:{unit}\n")), Seat::LegacyUnit);
+        assert_eq!(seat(format!("4:memory:{unit}\n1:name=systemd:/\n0::/\n")), Seat::Outside);
     }
 }
