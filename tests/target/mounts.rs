@@ -20,7 +20,7 @@ pub fn private_mounts() {
 }
 
 /// Lazily: another thread's child may hold our handles between its fork and its exec.
-fn unmount(root: &Path) {
+pub fn unmount(root: &Path) {
     done(Command::new("umount").arg("--lazy").arg(root));
 }
 
@@ -187,4 +187,5 @@ fn a_root_of_several_file_systems_is_left_as_it_was() {
         "{error}"
     );
     assert_same(&list(&root), &before, "after an error");
+    unmount(&units);
 }
