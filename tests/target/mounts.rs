@@ -20,7 +20,7 @@ pub fn private_mounts() {
 }
 
 /// Lazily: another thread's child may hold our handles between its fork and its exec.
-fn unmount(root: &Path) {
+pub fn unmount(root: &Path) {
     done(Command::new("umount").arg("--lazy").arg(root));
 }
 
@@ -168,4 +168,24 @@ fn a_full_file_system_leaves_the_root_as_it_was() {
         println!("{limit}: {failures} sizes were too small");
         assert!(failures > 5, "{limit}: {failures}");
     }
+}
+
+#[test]
+fn a_root_of_several_file_systems_is_left_as_it_was() {
+    private_mounts();
+    let scratch = scratch();
+    let root = make_root(scratch.path());
+    let units = root.join("usr/lib/systemd/system");
+    done(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "tmpfs"]).arg(&units));
+    let before = list(&root);
+    let error = format!("{:#}", step("first", &root).unwrap_err());
+    assert!(
+        error.ends_with(
+            "changing usr/lib/systemd/system/web.service: moving the new into its place: it is on another file system \
+             than usr/lib/containers/atomic; compose before that is mounted"
+        ),
+        "{error}"
+    );
+    assert_same(&list(&root), &before, "after an error");
+    unmount(&units);
 }

@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use sysctr_compose::target::sysroot::{Access, Sysroot};
 
 use crate::listing::{assert_same, list};
-use crate::mounts::private_mounts;
+use crate::mounts::{private_mounts, unmount};
 use crate::{DRIVER, done, make_root, scratch, step};
 
 fn open(path: &Path, access: Access) -> Result<Sysroot, String> {
@@ -76,6 +76,7 @@ fn a_read_only_root() {
     done(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&root));
     assert_eq!(refusal(&root, Access::Write), "usr/lib is on a read-only file system; mount it writable");
     open(&root, Access::Read).unwrap();
+    unmount(&root);
 }
 
 const WAYS_OUT: &str = "run as root, or in a user namespace that has all owners (podman unshare, unshare \

@@ -80,11 +80,13 @@ impl<'a> Swap<'a> {
             match rustix::fs::renameat(&dir, name, &self.old, &number) {
                 Ok(()) => {}
                 Err(Errno::XDEV) if beneath::is_dir(&stat) => return Ok(true),
-                Err(error) => return Err(error).context("moving what is there out of the way"),
+                Err(error) => return Err(moving(error)).context("moving what is there out of the way"),
             }
         }
         if matches!(operation.kind, Kind::MakeDirectory | Kind::Put) {
-            rustix::fs::renameat(&self.new, &number, &dir, name).context("moving the new into its place")?;
+            rustix::fs::renameat(&self.new, &number, &dir, name)
+                .map_err(moving)
+                .context("moving the new into its place")?;
         }
         Ok(false)
     }
@@ -123,6 +125,17 @@ impl<'a> Swap<'a> {
             rustix::fs::renameat(&self.old, &number, &dir, name).context("moving the old back")?;
         }
         Ok(())
+    }
+}
+
+/// Why something could not be renamed.
+fn moving(error: Errno) -> anyhow::Error {
+    match error {
+        Errno::XDEV => anyhow::anyhow!(
+            "it is on another file system than {}; compose before that is mounted",
+            sysctr_core::place::EMBEDDED_DIR
+        ),
+        error => error.into(),
     }
 }
 
