@@ -9,7 +9,11 @@ pub mod path;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
+pub use diff::{Builder, Built, Entry, LayerDiff};
+pub use lookup::Found;
 pub use path::{FileName, TreePath};
 
 /// A point in time with nanoseconds, as file systems keep it.
@@ -56,6 +60,20 @@ pub struct ContentId {
     pub layer: u16,
     /// Position of the entry in the layer's tar stream.
     pub ordinal: u32,
+}
+
+/// An entry that no host image can carry. It never is in a tree; what it would be is told beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpecialKind {
+    /// A character device.
+    CharacterDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket (no standard tar type; some writers have one).
+    Socket,
 }
 
 /// What is not a directory.
