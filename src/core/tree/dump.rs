@@ -262,8 +262,7 @@ fn read_xattrs(fields: Fields<'_>) -> Result<Option<Box<super::Xattrs>>> {
     for field in fields {
         let (name, value) = field.split_once('=').context("has an attribute without `=`")?;
         ensure!(value.len().is_multiple_of(2), "has an attribute with half a byte");
-        let bytes =
-            value.as_bytes().chunks_exact(2).map(|pair| read_hex(pair)).collect::<Result<Vec<_>>>()?;
+        let bytes = value.as_bytes().chunks_exact(2).map(read_hex).collect::<Result<Vec<_>>>()?;
         xattrs.insert(unescape(name)?.into(), bytes.into());
     }
     Ok((!xattrs.is_empty()).then(|| Box::new(xattrs)))

@@ -88,7 +88,7 @@ pub enum Leaf {
         size: u64,
         /// SHA-256 of the content.
         digest: Digest,
-        /// Where the bytes are; `None` for an empty file that we made (a mount target).
+        /// Where the bytes are; `None` for an empty file.
         content: Option<ContentId>,
     },
     /// A symbolic link. Its target is bytes, never resolved here.
