@@ -4,6 +4,7 @@
 
 pub mod diff;
 pub mod dump;
+pub mod lookup;
 pub mod path;
 
 use std::collections::BTreeMap;
