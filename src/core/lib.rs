@@ -4,10 +4,12 @@
 //! - [`digest`], [`name`], [`epoch`], [`arch`], [`settings`], [`tree`]: values, no input or output
 //! - [`place`], [`record`]: the contract on disk
 //! - [`image`]: reads OCI layouts and archives, checks every byte
+//! - [`bundle`]: what the OCI runtime needs; computes only
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
 //! - [`placement`]: which bytes go where in a target; computes only
 
 pub mod arch;
+pub mod bundle;
 pub mod digest;
 pub mod epoch;
 pub mod image;
