@@ -5,6 +5,7 @@
 //! - [`place`], [`record`]: the contract on disk
 //! - [`image`]: reads OCI layouts and archives, checks every byte
 //! - [`bundle`]: what the OCI runtime needs; computes only
+//! - [`units`]: what systemd needs; computes only
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
 //! - [`placement`]: which bytes go where in a target; computes only
 
@@ -20,3 +21,4 @@ pub mod prepare;
 pub mod record;
 pub mod settings;
 pub mod tree;
+pub mod units;
