@@ -5,10 +5,13 @@
 //! - [`place`], [`record`]: the contract on disk
 //! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
+//! - [`bundle`]: what the OCI runtime needs; computes only
+//! - [`units`]: what systemd needs; computes only
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
 //! - [`placement`]: which bytes go where in a target; computes only
 
 pub mod arch;
+pub mod bundle;
 pub mod digest;
 pub mod epoch;
 pub mod image;
@@ -20,3 +23,4 @@ pub mod prepare;
 pub mod record;
 pub mod settings;
 pub mod tree;
+pub mod units;
