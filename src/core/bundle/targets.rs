@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use super::mounts::{Mount, Place};
 use super::process::Cwd;
-use crate::tree::lookup::Found;
-use crate::tree::{ImageTree, TreePath};
+use crate::tree::lookup::{Found, NotInserted};
+use crate::tree::{ImageTree, Node, TreePath};
 
 /// A path to be made in the root because a mount needs it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,8 +24,37 @@ pub struct MountTarget {
 pub enum MountTargetKind {
     /// A directory, root's, 0755.
     Directory,
+    /// A directory that all may write to, root's, 1777: runc 1.1 gives a tmpfs the mode of what it is mounted on, over
+    /// the mount's own option.
+    StickyDirectory,
     /// An empty file, root's, 0644.
     File,
+}
+
+impl MountTarget {
+    /// Makes it in `tree`. In the order of [`missing`], parents are there.
+    ///
+    /// # Errors
+    /// When something is there, or no parent is; the tree is as it was then.
+    pub fn insert(&self, tree: &mut ImageTree) -> Result<(), NotInserted> {
+        match self.kind {
+            MountTargetKind::File => return tree.insert_file(&self.path),
+            MountTargetKind::Directory | MountTargetKind::StickyDirectory => {
+                tree.insert_directory(&self.path)?
+            }
+        }
+        if self.kind == MountTargetKind::StickyDirectory {
+            let mut dir = &mut tree.root;
+            for name in self.path.components() {
+                match dir.children.get_mut(&name) {
+                    Some(Node::Dir(inner)) => dir = inner,
+                    _ => return Err(NotInserted::NoParent(self.path.clone())),
+                }
+            }
+            dir.stat.mode = 0o1777;
+        }
+        Ok(())
+    }
 }
 
 /// What `tree` lacks, parents before children. What lies below another mount is made there, by the runtime.
@@ -60,7 +89,7 @@ fn add(
         (Found::Dir(_), MountTargetKind::File) if must => {
             bail!("{path} is a directory in the image, not a file")
         }
-        (Found::File(_), MountTargetKind::Directory) if must => {
+        (Found::File(_), MountTargetKind::Directory | MountTargetKind::StickyDirectory) if must => {
             bail!("{path} is a file in the image, not a directory")
         }
         (Found::Dir(_) | Found::File(_), _) => return Ok(()),

@@ -26,10 +26,7 @@ pub fn prepared(case: &Case) -> Result<Prepared> {
 pub fn complete(case: &Case, prepared: &Prepared) -> ImageTree {
     let mut tree = case.tree.clone();
     for target in &prepared.mount_targets {
-        match target.kind {
-            MountTargetKind::Directory => tree.insert_directory(&target.path).unwrap(),
-            MountTargetKind::File => tree.insert_file(&target.path).unwrap(),
-        }
+        target.insert(&mut tree).unwrap();
     }
     tree
 }
@@ -138,17 +135,22 @@ fn mount_targets_lead_where_the_images_links_lead() {
             "File \"/opt/file\"",
             "Directory \"/run\"",
             "Directory \"/sys\"",
-            "Directory \"/tmp\"",
+            "StickyDirectory \"/tmp\"",
             "Directory \"/usr/lib\"",
             "Directory \"/usr/lib/x\"",
             "Directory \"/usr/lib/x/deep\"",
-            "Directory \"/var/tmp\"",
+            "StickyDirectory \"/var/tmp\"",
         ]
     );
     let complete = complete(&case, &prepared);
     let found = |path: &[u8]| complete.resolve(path).unwrap().found;
     assert!(matches!(found(b"/lib/x/deep"), Found::Dir(_)));
     assert!(matches!(found(b"/opt/file"), Found::File(_)));
+    let mode = |path: &[u8]| match found(path) {
+        Found::Dir(dir) => dir.stat.mode,
+        _ => 0,
+    };
+    assert_eq!([mode(b"/tmp"), mode(b"/var/tmp"), mode(b"/etc")], [0o1777, 0o1777, 0o755]);
     assert!(complete.node(&TreePath::parse(b"run/y").unwrap()).is_none());
 }
 
@@ -173,7 +175,8 @@ fn origin_changes_with_what_reaches_bundle_or_unit_only() {
         of(r#"{"run": {"seccomp": "unconfined"}}"#),
         of(r#"{"run": {"seccomp": "a.json"}, "seccomp_profile": {"defaultAction": "SCMP_ACT_ALLOW"}}"#),
         of(r#"{"limits": {"pids": 1}}"#),
-        of(r#"{"unit": {"template": "t", "unit_template": "x"}}"#.replace(", \"unit_template\": \"x\"", "").as_str()),
+        of(r#"{"unit": {"template": "t"}}"#),
+        of(r#"{"unit": {"template": "t"}, "unit_template": "x"}"#),
         origin(&Digest::of(b"other"), &Settings::default()),
         plain,
     ];

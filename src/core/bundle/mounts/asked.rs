@@ -110,10 +110,11 @@ fn in_memory(
     label: String,
     warnings: &mut Vec<String>,
 ) -> Wanted {
-    let tmpfs = Tmpfs { target: path.as_str(), content, mode: None, fallback: 0o1777 };
+    let target_kind = MountTargetKind::StickyDirectory;
+    let tmpfs = Tmpfs { target: path.as_str(), content, target_kind };
     let mount = Mount {
         label,
-        place: Place::Only(MountTargetKind::Directory),
+        place: Place::Only(target_kind),
         kind: "tmpfs",
         source: "tmpfs".to_owned(),
         options: tmpfs.options(source, warnings),

@@ -33,20 +33,14 @@ pub fn mounts(source: &Source<'_>, warnings: &mut Vec<String>) -> Vec<Wanted> {
             wanted(target, kind, from, options(list), MountTargetKind::Directory)
         })
         .collect();
-    for (target, content, mode) in [
+    for (target, content, target_kind) in [
         // Images prepare directories there, such as /run/postgresql.
-        ("/run", Content::OfImage, None),
-        ("/tmp", Content::Empty, Some(0o1777)),
-        ("/var/tmp", Content::Empty, Some(0o1777)),
+        ("/run", Content::OfImage, MountTargetKind::Directory),
+        ("/tmp", Content::Empty, MountTargetKind::StickyDirectory),
+        ("/var/tmp", Content::Empty, MountTargetKind::StickyDirectory),
     ] {
-        let tmpfs = Tmpfs { target, content, mode, fallback: 0o755 };
-        wanted.push(self::wanted(
-            target,
-            "tmpfs",
-            "tmpfs",
-            tmpfs.options(source, warnings),
-            MountTargetKind::Directory,
-        ));
+        let options = Tmpfs { target, content, target_kind }.options(source, warnings);
+        wanted.push(self::wanted(target, "tmpfs", "tmpfs", options, target_kind));
     }
     if source.settings.run.network == Network::Host && source.settings.unit.phase != Phase::Early {
         let list = options(&["bind", "ro", "nosuid", "nodev", "noexec", "rprivate"]);

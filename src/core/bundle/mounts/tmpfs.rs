@@ -1,6 +1,6 @@
 //! Writable directories in memory: whose they are, and what is in them at the start.
 
-use super::Source;
+use super::{MountTargetKind, Source};
 use crate::settings::Phase;
 use crate::tree::lookup::Found;
 
@@ -19,15 +19,13 @@ pub struct Tmpfs<'a> {
     pub target: &'a str,
     /// See [`Content`].
     pub content: Content,
-    /// Its mode, whatever the image says.
-    pub mode: Option<u16>,
-    /// Its mode where the image has no directory.
-    pub fallback: u16,
+    /// What is made where the image has no directory; its mode is the tmpfs's then.
+    pub target_kind: MountTargetKind,
 }
 
 impl Tmpfs<'_> {
     /// Mount options. Owner and mode are those of the image's directory, so that a user other than root can write where
-    /// the image lets it.
+    /// the image lets it; and runc 1.1 takes the mode from there in any case.
     pub fn options(&self, source: &Source<'_>, warnings: &mut Vec<String>) -> Vec<String> {
         let found = source.tree.resolve(self.target.as_bytes()).map(|resolved| resolved.found);
         let dir = match found {
@@ -35,8 +33,9 @@ impl Tmpfs<'_> {
             // A file in its way is told when the mount targets are decided.
             _ => None,
         };
-        let stat = dir.map(|dir| &dir.stat).filter(|_| self.mode.is_none());
-        let mode = self.mode.or(stat.map(|stat| stat.mode)).unwrap_or(self.fallback);
+        let stat = dir.map(|dir| &dir.stat);
+        let fallback = if self.target_kind == MountTargetKind::StickyDirectory { 0o1777 } else { 0o755 };
+        let mode = stat.map_or(fallback, |stat| stat.mode);
         let mut options = super::options(&["nosuid", "nodev"]);
         options.push(format!("mode={mode:04o}"));
         if let Some(stat) = stat {
