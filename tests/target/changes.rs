@@ -7,9 +7,9 @@ use std::process::Command;
 
 use camino::Utf8Path;
 use sysctr_compose::interrupt::Interrupt;
-use sysctr_compose::target::sysroot::{Access, Found, Sysroot};
+use sysctr_compose::target::sysroot::{Access, Sysroot};
 use sysctr_core::epoch::Epoch;
-use sysctr_core::placement::{Change, PlacedLeaf, Placement};
+use sysctr_core::placement::{Change, Found, Ground as _, PlacedLeaf, Placement};
 use sysctr_core::record::SpecialKind;
 use sysctr_core::tree::{ContentId, Dir, ImageTree, Leaf, Mtime, Node, Stat};
 
@@ -25,7 +25,7 @@ fn commit(root: &Path, changes: Vec<(&str, Change)>) -> Result<(), String> {
     let changes = changes.into_iter().map(|(path, change)| (path.into(), change)).collect();
     let sysroot = open(root, Access::Write);
     let staging = sysroot.begin(Epoch::default()).unwrap();
-    let committed = staging.commit(&Placement { changes }, &Interrupt::default());
+    let committed = staging.commit(&Placement { changes, ..Placement::default() }, &Interrupt::default());
     committed.map_err(|error| format!("{error:#}"))
 }
 
@@ -65,7 +65,7 @@ fn changes_that_are_refused() {
         let sysroot = open(&root, Access::Write);
         let staging = sysroot.begin(Epoch::default()).unwrap();
         let changes = vec![("usr/lib/web".into(), bundle(&staging, "web", "1").unwrap())];
-        staging.commit(&Placement { changes }, &Interrupt::default()).unwrap_err()
+        staging.commit(&Placement { changes, ..Placement::default() }, &Interrupt::default()).unwrap_err()
     };
     assert!(format!("{elsewhere:#}").ends_with(": bundles lie in usr/lib/containers/atomic"));
     assert_same(&list(&root), &before, "a bundle elsewhere");

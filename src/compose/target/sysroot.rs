@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::place;
-use sysctr_core::tree::Mtime;
+use sysctr_core::placement::{Found, Ground};
 
 use super::beneath::{self, Stamp};
 use super::journal::read_file;
@@ -35,28 +35,6 @@ pub struct Sysroot {
     fd: OwnedFd,
     path: Utf8PathBuf,
     access: Access,
-}
-
-/// What lies at a path, itself not followed if it is a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// Nothing, or a parent is missing.
-    Nothing,
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File {
-        /// Permission bits.
-        mode: u16,
-        /// Length in bytes.
-        size: u64,
-        /// Its modification time.
-        mtime: Mtime,
-    },
-    /// A symbolic link with this text; what is no UTF-8 in it is replaced.
-    Link(String),
-    /// A device, FIFO or socket.
-    Special,
 }
 
 impl Sysroot {
@@ -114,14 +92,6 @@ impl Sysroot {
         &self.path
     }
 
-    /// What lies at `path`, relative to the root. Links in its parents are followed beneath the root.
-    ///
-    /// # Errors
-    /// When it can't be looked at.
-    pub fn probe(&self, path: &Utf8Path) -> Result<Found> {
-        self.probe_here(path).with_context(|| format!("looking at {path} in root {}", self.path))
-    }
-
     fn probe_here(&self, path: &Utf8Path) -> Result<Found> {
         let (parent, name) = beneath::split(path)?;
         let Some(parent) = beneath::open(&self.fd, parent, OFlags::PATH | OFlags::DIRECTORY)? else {
@@ -147,16 +117,38 @@ impl Sysroot {
         })
     }
 
-    /// The bytes of the regular file at `path`, links followed beneath the root; `None` if there is nothing. At most
-    /// `max` bytes.
+    /// Whether `path` leads to a regular file that somebody may execute, links followed beneath the root.
     ///
     /// # Errors
-    /// When it can't be read, is no regular file or is larger than `max`.
-    pub fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>> {
-        // Not waiting: a FIFO in the root must not hang us.
-        beneath::open(&self.fd, path, OFlags::RDONLY | OFlags::NONBLOCK)
-            .and_then(|file| file.map(|file| read_file(file, path, max)).transpose())
-            .with_context(|| format!("reading {path} in root {}", self.path))
+    /// When it can't be looked at.
+    pub fn is_program(&self, path: &Utf8Path) -> Result<bool> {
+        let looking = || format!("looking at {path} in root {}", self.path);
+        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
+            return Ok(false);
+        };
+        let stat = rustix::fs::fstat(&file).with_context(looking)?;
+        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0)
+    }
+
+    /// The names in the directory at `path` in byte order, links followed beneath the root; none if there is no
+    /// directory. What is no UTF-8 in a name is replaced.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
+        let reading = || format!("reading {path} in root {}", self.path);
+        let Some(dir) = beneath::open_dir(&self.fd, path).with_context(reading)? else {
+            return Ok(Vec::new());
+        };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&dir).with_context(reading)? {
+            let entry = entry.with_context(reading)?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Reads the tree of the directory at `path` back, contents digested by `jobs` threads.
@@ -178,6 +170,19 @@ impl Sysroot {
             bail!("beginning a change of root {}: it was opened for reading", self.path);
         }
         Staging::begin(self, epoch).with_context(|| format!("beginning a change of root {}", self.path))
+    }
+}
+
+impl Ground for Sysroot {
+    fn probe(&self, path: &Utf8Path) -> Result<Found> {
+        self.probe_here(path).with_context(|| format!("looking at {path} in root {}", self.path))
+    }
+
+    fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>> {
+        // Not waiting: a FIFO in the root must not hang us.
+        beneath::open(&self.fd, path, OFlags::RDONLY | OFlags::NONBLOCK)
+            .and_then(|file| file.map(|file| read_file(file, path, max)).transpose())
+            .with_context(|| format!("reading {path} in root {}", self.path))
     }
 }
 

@@ -102,12 +102,16 @@ pub(crate) fn parse(bytes: &[u8], layers: usize) -> Result<ImageConfig> {
     })
 }
 
-/// Whether an image is for Linux on `wanted`.
-pub(crate) fn check_platform(config: &ImageConfig, wanted: Architecture) -> Result<()> {
+/// Whether an image is for Linux on `wanted`, or on whatever it says.
+pub(crate) fn check_platform(config: &ImageConfig, wanted: Option<Architecture>) -> Result<()> {
     let ImageConfig { architecture, os, .. } = config;
     let found = format!("{}/{}", or_unset(os), or_unset(architecture));
+    let wanted = match wanted {
+        Some(wanted) => wanted.as_str(),
+        None => architecture,
+    };
     ensure!(
-        os == "linux" && architecture == wanted.as_str(),
+        os == "linux" && architecture == wanted,
         "it is for {found}, wanted is linux/{wanted}; choose another image, or --arch"
     );
     Ok(())
@@ -181,13 +185,14 @@ mod tests {
             config(r#"{"rootfs": {"type": "windows", "diff_ids": []}}"#),
             Err("its root file system has the type \"windows\"; only \"layers\" is known".to_owned())
         );
+        let amd64 = Some("amd64".parse().unwrap());
         let arm = ImageConfig { architecture: "arm64".into(), os: "linux".into(), ..ImageConfig::default() };
         assert_eq!(
-            check_platform(&arm, "amd64".parse().unwrap()).unwrap_err().to_string(),
+            check_platform(&arm, amd64).unwrap_err().to_string(),
             "it is for linux/arm64, wanted is linux/amd64; choose another image, or --arch"
         );
         assert_eq!(
-            check_platform(&ImageConfig::default(), "amd64".parse().unwrap()).unwrap_err().to_string(),
+            check_platform(&ImageConfig::default(), amd64).unwrap_err().to_string(),
             "it is for (unset)/(unset), wanted is linux/amd64; choose another image, or --arch"
         );
     }

@@ -205,7 +205,7 @@ fn there(listed: &[Descriptor]) -> String {
 fn descend(
     origin: &Origin,
     descriptor: Descriptor,
-    architecture: Architecture,
+    architecture: Option<Architecture>,
     trail: &mut Vec<Document>,
 ) -> Result<Document> {
     let media_type = &*descriptor.media_type;
@@ -230,14 +230,19 @@ fn descend(
     descend(origin, choose(fitting.collect(), architecture)?, architecture, trail)
 }
 
-/// The image for the wanted platform.
-fn choose(mut listed: Vec<Descriptor>, architecture: Architecture) -> Result<Descriptor> {
+/// The image for the wanted platform; without one, the only image.
+fn choose(mut listed: Vec<Descriptor>, architecture: Option<Architecture>) -> Result<Descriptor> {
     listed.retain(|one| !one.is_attestation());
     let spelled = |platform: &Platform| {
         let variant = platform.variant.as_ref().map(|variant| format!("/{variant}"));
         format!("{}/{}{}", platform.os, platform.architecture, variant.unwrap_or_default())
     };
     let platforms: BTreeSet<_> = listed.iter().filter_map(|one| one.platform.as_ref()).map(spelled).collect();
+    let Some(architecture) = architecture else {
+        let platforms: Vec<_> = platforms.into_iter().collect();
+        ensure!(listed.len() < 2, "it has images for {}; choose one with --arch", platforms.join(", "));
+        return listed.pop().context("it has no image");
+    };
     let fits = |platform: &Platform| platform.os == "linux" && platform.architecture == architecture.as_str();
     let (named, unnamed): (Vec<_>, Vec<_>) = listed.into_iter().partition(|one| one.platform.is_some());
     // The plainest variant runs on the most machines; equal ones keep the index's order.
@@ -323,7 +328,7 @@ fn finish(
     origin: Origin,
     document: Document,
     trail: Vec<Document>,
-    architecture: Architecture,
+    architecture: Option<Architecture>,
 ) -> Result<ResolvedImage> {
     let digest = document.digest;
     let manifest: Manifest = serde_json::from_slice(&document.bytes)

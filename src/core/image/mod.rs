@@ -72,7 +72,8 @@ pub struct Wanted<'a> {
     /// The directory that the reference's path is relative to.
     pub base: &'a Utf8Path,
     /// The architecture that the image must be for: chooses from an index, and must be that of a single image.
-    pub architecture: Architecture,
+    /// `None` takes whatever the only image is for.
+    pub architecture: Option<Architecture>,
     /// What the index or the image manifest must be, for docker-archive the configuration.
     pub pin: Option<Digest>,
 }
@@ -112,7 +113,7 @@ impl ResolvedImage {
         manifest: Option<Document>,
         config_document: Document,
         layers: Vec<LayerBlob>,
-        wanted: Architecture,
+        wanted: Option<Architecture>,
     ) -> Result<Self> {
         let digest = config_document.digest;
         let config = config::parse(&config_document.bytes, layers.len())
