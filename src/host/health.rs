@@ -31,10 +31,16 @@ pub fn health(name: &ContainerName) -> Result<()> {
     drop(exec::command(name, &runtime, pid)?);
     let begin = Instant::now();
     let left = || Duration::from_millis(health.timeout.as_millis()).saturating_sub(begin.elapsed());
+    let mut reason = "the first try had not ended".to_owned();
     loop {
         let mut command = runtime.command();
         command.arg("exec").arg(name.as_str()).args(&health.exec);
-        let Err(reason) = attempt(&mut command, left())? else { return Ok(()) };
+        match attempt(&mut command, left())? {
+            Attempt::Passed => return Ok(()),
+            Attempt::Failed(why) => reason = why,
+            // What an earlier try said tells more.
+            Attempt::CutOff => {}
+        }
         let pause = left().min(Duration::from_millis(health.interval.as_millis()));
         if payload.ends_within(pause)? {
             bail!(ended());
@@ -50,8 +56,15 @@ fn too_late(name: &ContainerName, health: &Health, reason: &str) -> String {
     format!("waiting for container {name} to be healthy: `{command}` did not pass within {timeout}: {reason}")
 }
 
-/// One try: passed, or why not.
-fn attempt(command: &mut Command, time: Duration) -> Result<Result<(), String>> {
+/// How a try went.
+#[derive(Debug, PartialEq, Eq)]
+enum Attempt {
+    Passed,
+    Failed(String),
+    CutOff,
+}
+
+fn attempt(command: &mut Command, time: Duration) -> Result<Attempt> {
     let doing = "running the health command";
     let (mut said, writer) = std::io::pipe().context(doing)?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer);
@@ -66,15 +79,15 @@ fn attempt(command: &mut Command, time: Duration) -> Result<Result<(), String>> 
     }
     let status = child.wait().context(doing)?;
     if status.success() {
-        return Ok(Ok(()));
+        return Ok(Attempt::Passed);
     }
     if !in_time {
         // Something in the container may hold the writer still, so nobody waits for the reader.
-        return Ok(Err("the last try had not ended".to_owned()));
+        return Ok(Attempt::CutOff);
     }
     let said = reader.join().unwrap_or_default();
     let said = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
-    Ok(Err(said.map_or_else(|| status.to_string(), |said| format!("{status}, {said}"))))
+    Ok(Attempt::Failed(said.map_or_else(|| status.to_string(), |said| format!("{status}, {said}"))))
 }
 
 /// The last that was said.
@@ -93,19 +106,19 @@ fn tail(from: &mut impl std::io::Read) -> String {
 mod tests {
     use super::*;
 
-    fn try_shell(script: &str, millis: u64) -> Result<(), String> {
+    fn try_shell(script: &str, millis: u64) -> Attempt {
         let mut command = Command::new("sh");
         attempt(command.arg("-c").arg(script), Duration::from_millis(millis)).unwrap()
     }
 
     #[test]
-    fn a_try_passes_fails_with_its_last_line_or_runs_out_of_time() {
-        assert_eq!(try_shell("echo noise >&2", 10_000), Ok(()));
+    fn a_try_passes_fails_with_its_last_line_or_is_cut_off() {
+        assert_eq!(try_shell("echo noise >&2", 10_000), Attempt::Passed);
         assert_eq!(
             try_shell("yes | head -c 100000 >&2; printf 'first\\nno answer\\n\\n' >&2; exit 3", 10_000),
-            Err("exit status: 3, no answer".into())
+            Attempt::Failed("exit status: 3, no answer".into())
         );
-        assert_eq!(try_shell("exit 4", 10_000), Err("exit status: 4".into()));
-        assert_eq!(try_shell("exec sleep 60", 50), Err("the last try had not ended".into()));
+        assert_eq!(try_shell("exit 4", 10_000), Attempt::Failed("exit status: 4".into()));
+        assert_eq!(try_shell("exec sleep 60", 50), Attempt::CutOff);
     }
 }
