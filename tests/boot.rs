@@ -24,7 +24,7 @@ inside() {
   echo $pids
 }
 # nowhere PROGRAM: no process of that name runs any more
-nowhere() { ! grep -lx "$1" /proc/[0-9]*/comm 2>/dev/null; }
+nowhere() { [ -z "$(grep -lx "$1" /proc/[0-9]*/comm 2>/dev/null)" ]; }
 restarted() { [ "$(is NRestarts "$1")" -ge "$2" ] && [ "$(is ActiveState "$1")" = active ]; }
 "#;
 

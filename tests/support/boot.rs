@@ -75,8 +75,14 @@ is() { systemctl show -P "$1" "$2"; }
 # wait_for COMMAND…: at most ten seconds
 wait_for() { local i; for i in $(seq 200); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.05; done; fail "no: $*"; }
 # fetch PORT: what an HTTP server on the loopback answers
-fetch() { exec 9<>/dev/tcp/127.0.0.1/$1 && printf 'GET / HTTP/1.0\r\n\r\n' >&9 && cat <&9; exec 9<&-; }
-# has_state UNIT STATE, expect WHAT IS SHOULD
+fetch() {
+  exec 9<>/dev/tcp/127.0.0.1/$1 || return
+  printf 'GET / HTTP/1.0\r\n\r\n' >&9
+  cat <&9; local code=$?
+  exec 9<&-
+  return $code
+}
+# has_state UNIT STATE: whether it is that; expect WHAT IS SHOULD: fails unless both are equal
 has_state() { [ "$(is ActiveState "$1")" = "$2" ]; }
 expect() { [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"; }
 # group UNIT: the unit's cgroup directory; members UNIT: the processes in it and below it
