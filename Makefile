@@ -71,10 +71,10 @@ clippy: fmt
 docs: clippy
 	@$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 
-## make walls      the launcher is static and free of what only the composer needs
+## make walls      the launcher is static and free of what only the composer needs; no build paths
 .PHONY: walls
 walls: build
-	@$(STEP) "walls" bash tests/setup/walls.sh $(LAUNCHER)
+	@$(STEP) "walls" bash tests/setup/walls.sh $(LAUNCHER) $(COMPOSER)
 
 ## make tier1      tests that need neither root nor network
 .PHONY: tier1
