@@ -1,6 +1,6 @@
 //! Reading images: the only source of bytes. Nothing leaves here that was not checked against its digest and size.
 //!
-//! [`reference`] names an image, `layout` and `docker_archive` find its parts in a directory or an `archive`, `config`
+//! [`mod@reference`] names an image, `layout` and `docker_archive` find its parts in a directory or an `archive`, `config`
 //! reads its configuration, [`blob`] is the reader that checks, `compression`, `tar`, `pax` and `whiteout` understand
 //! a layer's bytes, `layer` turns one layer into a value, [`mod@flatten`] puts all layers together.
 
