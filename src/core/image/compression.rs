@@ -95,7 +95,7 @@ impl Compression {
 /// Reads the uncompressed bytes of a stream.
 pub(crate) enum Decoder<'w, R> {
     None(Buffered<R>),
-    Gzip(MultiGzDecoder<Buffered<R>>),
+    Gzip(Box<MultiGzDecoder<Buffered<R>>>),
     Zstd(Frames<'w, R>),
 }
 
@@ -105,7 +105,7 @@ impl<'w, R: Read> Decoder<'w, R> {
         let mut source = Buffered::new(inner);
         Ok(match Compression::of(source.peek(6)?).map_err(io::Error::other)? {
             Compression::None => Self::None(source),
-            Compression::Gzip => Self::Gzip(MultiGzDecoder::new(source)),
+            Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(source))),
             Compression::Zstd => Self::Zstd(Frames {
                 source,
                 windows,

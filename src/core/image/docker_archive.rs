@@ -105,21 +105,4 @@ fn full_name(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_completed_as_docker_does() {
-        for (short, full) in [
-            ("nginx", "docker.io/library/nginx:latest"),
-            ("nginx:1", "docker.io/library/nginx:1"),
-            ("docker.io/nginx:1", "docker.io/library/nginx:1"),
-            ("a/b:1", "docker.io/a/b:1"),
-            ("localhost/b", "localhost/b:latest"),
-            ("localhost:5000/b", "localhost:5000/b:latest"),
-            ("quay.io/a/b:1", "quay.io/a/b:1"),
-        ] {
-            assert_eq!(full_name(short), full);
-        }
-    }
-}
+mod tests;

@@ -173,3 +173,6 @@ fn read_layers<S: ContentStore>(
     }
     failed.map_or(Ok(diffs), Err)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,22 +3,23 @@
 //! Two threads share the work where there are cores: one reads, checks the blob's digest and decompresses, the other
 //! checks the diff_id, reads the tar stream and stores. Chunks go between them; nothing else is held in memory.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::ResolvedImage;
 use super::archive::Bytes;
-use super::blob::{Verified, retry};
-use super::compression::{Decoder, Windows};
+use super::blob::{Verified, WrongBlob, retry};
+use super::compression::{Decoder, Undecodable, Windows};
 use super::flatten::{ContentStore, ContentWriter, Limits, Progress};
 use super::tar::{Chunks, Kind, Member, Piece, TarStream};
+use super::whiteout::Whiteout;
 use crate::digest::{Digest, Hasher};
 use crate::tree::path::{LONGEST_PATH, quoted};
-use crate::tree::{ContentId, Entry, FileName, LayerDiff, Leaf, Stat, TreePath};
+use crate::tree::{ContentId, Entry, LayerDiff, Leaf, Stat, TreePath};
 
 /// A multiple of tar's blocks, so that headers rarely lie across chunks.
 const CHUNK: usize = 256 << 10;
@@ -133,10 +134,22 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
 
     fn in_one_thread(&self, mut pump: Pump<'_, S, P>) -> Result<(LayerDiff, Digest)> {
         let index = pump.index;
-        let mut hashed = Hashed::new(|spent| pump.next(spent));
+        let mut pumped = Ok(());
+        let mut hashed = Hashed::new(|spent| {
+            // As for the other thread, the stream ends where reading it failed.
+            Ok(pump.next(spent).unwrap_or_else(|error| {
+                pumped = Err(error);
+                None
+            }))
+        });
         let parsed = self.parse(index, &mut hashed);
         let found = hashed.hasher.finish();
-        pump.settle(parsed).map(|diff| (diff, found))
+        if parsed.as_ref().is_err_and(anyhow::Error::is::<Stop>) {
+            pumped?;
+        } else {
+            pump.settle(pumped)?;
+        }
+        Ok((parsed?, found))
     }
 
     fn in_two_threads(&self, mut pump: Pump<'_, S, P>) -> Result<(LayerDiff, Digest)> {
@@ -275,42 +288,6 @@ fn zeros(mut count: u64, hasher: &mut Hasher) {
     }
 }
 
-/// What a name says about the layers below (OCI image specification, "Whiteouts").
-#[derive(Debug, PartialEq, Eq)]
-enum Whiteout {
-    No,
-    /// This path goes.
-    Path(TreePath),
-    /// What this directory had goes.
-    Opaque(TreePath),
-    /// aufs's own notes, which were never meant to be in a layer.
-    Aufs,
-}
-
-impl Whiteout {
-    fn of(path: &TreePath) -> Result<Self> {
-        let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Ok(Self::No) };
-        if !path.parts().any(|part| part.starts_with(b".wh.")) {
-            return Ok(Self::No);
-        }
-        if name.as_bytes() == b".wh..wh..opq" && !parent.parts().any(|part| part.starts_with(b".wh.")) {
-            return Ok(Self::Opaque(parent));
-        }
-        if path.parts().any(|part| part.starts_with(b".wh..wh.")) {
-            return Ok(Self::Aufs);
-        }
-        ensure!(
-            !parent.parts().any(|part| part.starts_with(b".wh.")),
-            "entry {path} lies beneath a whiteout, which has nothing beneath it"
-        );
-        let removed = name.as_bytes().strip_prefix(b".wh.").and_then(FileName::new);
-        match removed {
-            Some(removed) => Ok(Self::Path(parent.join(&removed))),
-            None => bail!("entry {path} is a whiteout of nothing"),
-        }
-    }
-}
-
 /// Fills chunks with a layer's uncompressed bytes.
 struct Pump<'a, S, P> {
     decoder: Decoder<'a, Verified<Bytes>>,
@@ -325,7 +302,7 @@ impl<S: ContentStore, P: Progress> Pump<'_, S, P> {
         chunk.resize(CHUNK, 0);
         let mut filled = 0;
         while filled < CHUNK {
-            match retry(|| self.decoder.read(&mut chunk[filled..]))? {
+            match retry(|| self.decoder.read(&mut chunk[filled..])).map_err(explained)? {
                 0 => break,
                 read => filled += read,
             }
@@ -352,13 +329,20 @@ impl<S: ContentStore, P: Progress> Pump<'_, S, P> {
 
     /// Reads what is left of the blob, so that its digest is known. If that is wrong, it is the reason of whatever
     /// went wrong further on.
-    fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
+    fn settle(&mut self, result: Result<()>) -> Result<()> {
         if result.as_ref().is_err_and(anyhow::Error::is::<Stop>) {
             return result;
         }
         self.decoder.source_mut().drain()?;
         result
     }
+}
+
+/// Our own errors say what is wrong; a decompressor's or the kernel's do not say with what.
+fn explained(error: io::Error) -> anyhow::Error {
+    let own = error.get_ref().is_some_and(|inner| inner.is::<WrongBlob>() || inner.is::<Undecodable>());
+    let error = anyhow::Error::new(error);
+    if own { error } else { error.context("decompressing it") }
 }
 
 /// Digests the chunks that pass.

@@ -1,7 +1,8 @@
 //! Reading images: the only source of bytes. Nothing leaves here that was not checked against its digest and size.
 //!
-//! `reference` names an image, `layout` and `docker_archive` find its parts, `blob` is the reader that checks,
-//! `layer` turns one layer into a value, `flatten` puts all layers together.
+//! [`mod@reference`] names an image, `layout` and `docker_archive` find its parts in a directory or an `archive`, `config`
+//! reads its configuration, [`blob`] is the reader that checks, `compression`, `tar`, `pax` and `whiteout` understand
+//! a layer's bytes, `layer` turns one layer into a value, [`mod@flatten`] puts all layers together.
 
 mod archive;
 pub mod blob;
@@ -14,6 +15,7 @@ mod layout;
 mod pax;
 pub mod reference;
 mod tar;
+mod whiteout;
 
 use std::collections::BTreeMap;
 

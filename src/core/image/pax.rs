@@ -27,8 +27,11 @@ pub(crate) struct Extended {
 #[derive(Debug, Default)]
 pub(crate) struct Globals(BTreeMap<Box<[u8]>, Box<[u8]>>);
 
-/// The records of a header: key and value.
-pub(crate) fn records(mut header: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8])>> {
+/// Key and value.
+type Record<'a> = (&'a [u8], &'a [u8]);
+
+/// The records of a header.
+pub(crate) fn records(mut header: &[u8]) -> impl Iterator<Item = Result<Record<'_>>> {
     std::iter::from_fn(move || {
         if header.is_empty() {
             return None;
@@ -40,7 +43,7 @@ pub(crate) fn records(mut header: &[u8]) -> impl Iterator<Item = Result<(&[u8], 
 }
 
 /// `LENGTH KEY=VALUE\n`, where the length counts itself; and what follows.
-fn split_record(header: &[u8]) -> Result<((&[u8], &[u8]), &[u8])> {
+fn split_record(header: &[u8]) -> Result<(Record<'_>, &[u8])> {
     let malformed = "its extended header has a malformed record";
     let space = header.iter().position(|&byte| byte == b' ').context(malformed)?;
     let length: usize = std::str::from_utf8(&header[..space])?.parse().context(malformed)?;
