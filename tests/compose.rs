@@ -151,12 +151,23 @@ fn systemd_has_nothing_to_say_about_units_but_about_a_broken_one() {
 }
 
 #[test]
-fn systemctl_agrees_on_what_is_enabled() {
+fn systemctl_enables_by_the_preset_what_the_links_enable() {
     let root = Root::debian();
     for name in all_kinds(&root) {
-        let systemctl = Command::new("systemctl").arg("--root").arg(root.path());
-        let state = systemctl.args(["is-enabled", &format!("{name}.service")]).run().stdout();
-        assert_eq!(state.trim(), if name == "disabled" { "disabled" } else { "enabled" }, "{name}");
+        let systemctl = |verb: &str| {
+            let command = Command::new("systemctl").arg("--root").arg(root.path());
+            command.args([verb, &format!("{name}.service")]).run()
+        };
+        // Links of /usr don't count for is-enabled, so the preset makes those of /etc: they must be the same.
+        let links = |dir: &str| {
+            let dirs = std::fs::read_dir(root.join(dir)).into_iter().flatten().map(|dir| dir.unwrap().path());
+            let wants = dirs.filter(|dir| dir.is_dir() && dir.join(format!("{name}.service")).is_symlink());
+            wants.map(|dir| dir.file_name().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
+        };
+        systemctl("preset").expect_ok();
+        assert_eq!(links("etc/systemd/system"), links("usr/lib/systemd/system"), "{name}");
+        let expected = if name == "disabled" { "disabled" } else { "enabled" };
+        assert_eq!(systemctl("is-enabled").stdout().trim(), expected, "{name}");
     }
 }
 

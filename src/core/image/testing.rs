@@ -206,7 +206,7 @@ impl Layout {
         let wanted = Wanted {
             reference: &reference.parse().unwrap(),
             base: Utf8Path::from_path(self.dir.path()).unwrap(),
-            architecture: "amd64".parse().unwrap(),
+            architecture: Some("amd64".parse().unwrap()),
             pin,
         };
         resolve(&wanted).map_err(|error| format!("{error:#}"))

@@ -265,6 +265,11 @@ impl Signal {
         Self("SIGTERM".into())
     }
 
+    /// SIGKILL, which no payload can handle.
+    pub fn kill() -> Self {
+        Self("SIGKILL".into())
+    }
+
     /// The signal's number.
     pub fn number(&self) -> u8 {
         let short = self.0.strip_prefix("SIG").unwrap_or(&self.0);

@@ -9,7 +9,7 @@ use tera::{Context, ErrorKind, Tera};
 
 use super::{Source, escape};
 use crate::place;
-use crate::settings::{Duration, Phase, Restart, UnitName};
+use crate::settings::{Duration, Phase, Restart, Signal, UnitName};
 
 const TEMPLATE: &str = include_str!("container.service");
 
@@ -42,7 +42,7 @@ struct Variables {
     wanted_by: Vec<String>,
     required_by: Vec<String>,
     restart: Restart,
-    success_exit_status: u16,
+    success_exit_status: String,
     timeout_start: String,
     timeout_stop: String,
     devices: Vec<String>,
@@ -117,7 +117,7 @@ fn variables(source: &Source<'_>) -> Result<Variables> {
         wanted_by: order.wanted_by,
         required_by: if unit.essential { vec!["boot-complete.target".into()] } else { vec![] },
         restart: unit.restart,
-        success_exit_status: 128 + u16::from(source.stop_signal.number()),
+        success_exit_status: success_exit_status(source.stop_signal),
         timeout_start: start_timeout(source).to_string(),
         timeout_stop: longer(stop, STOP_GRACE_MILLIS).to_string(),
         devices: words("run.devices", settings.run.devices.iter().map(|path| path.as_str()))?,
@@ -128,6 +128,13 @@ fn variables(source: &Source<'_>) -> Result<Variables> {
         health: unit.health.is_some(),
         set: set(source)?,
     })
+}
+
+/// What a stopped payload may end with. PID 1 of a namespace dies of no signal that it does not handle but SIGKILL, so
+/// only that one can be how it ends (pid_namespaces(7)).
+fn success_exit_status(stop: &Signal) -> String {
+    let code = 128 + u16::from(stop.number());
+    if *stop == Signal::kill() { format!("{code} {stop}") } else { code.to_string() }
 }
 
 struct Order {
