@@ -27,6 +27,9 @@ const COMPOSE: &[&str] = &[
     "manifest",
     "interrupt",
     "target",
+    "shelf",
+    "launcher",
+    "embed",
     "cli",
     "report",
     "progress",
@@ -36,7 +39,22 @@ const COMPOSE: &[&str] = &[
     "lint",
     "remove",
 ];
-const HOST: &[&str] = &["active", "run", "stop", "list", "status", "cli"];
+const HOST: &[&str] = &[
+    "note",
+    "active",
+    "runtime",
+    "cgroup",
+    "payload",
+    "volumes",
+    "late_bound",
+    "run",
+    "stop",
+    "exec",
+    "health",
+    "list",
+    "status",
+    "cli",
+];
 
 /// Rooms of core that compute only, and what they must not name.
 const COMPUTING: &[&str] = &[

@@ -2,6 +2,7 @@
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sysctr_core::arch::Architecture;
 use sysctr_core::image::reference::ImageRef;
 use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::settings::ByteSize;
@@ -69,7 +70,7 @@ pub struct SourceArgs {
     pub set: Vec<(String, String)>,
     /// Architecture to choose from an index, as GOARCH [default: the target's]
     #[arg(long, value_name = "ARCH")]
-    pub arch: Option<String>,
+    pub arch: Option<Architecture>,
 }
 
 /// What bounds a compose.

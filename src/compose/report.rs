@@ -1,13 +1,15 @@
 //! Results for people and for programs. Every JSON form carries `format`, is described in docs/format.md
 //! ("Output"), and only ever gains keys.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use sysctr_core::digest::Digest;
 use sysctr_core::name::{ContainerName, GroupName};
-use sysctr_core::record::LeftOutRecord;
+use sysctr_core::placement::{Change, Placement, Present};
+use sysctr_core::record::{LeftOutRecord, Record};
 
 use crate::cli::Format;
 
@@ -109,6 +111,53 @@ pub struct PathReport {
     pub bytes: u64,
 }
 
+impl ComposeReport {
+    /// What `placement` does to a target that embeds `present` and will embed `records`. Containers are told that
+    /// change, and those that `asked` names.
+    pub fn new(
+        present: &Present,
+        records: &BTreeMap<ContainerName, Record>,
+        placement: &Placement,
+        warnings: &BTreeMap<ContainerName, Vec<String>>,
+        asked: impl Fn(&ContainerName) -> bool,
+    ) -> Self {
+        let names: BTreeSet<_> = present.records.keys().chain(records.keys()).collect();
+        let containers = names.into_iter().filter_map(|name| {
+            let (action, record) = match (present.records.get(name), records.get(name)) {
+                (None, Some(new)) => (Action::Add, new),
+                (Some(old), Some(new)) if old == new => (Action::Keep, new),
+                (Some(_), Some(new)) => (Action::Change, new),
+                (Some(old), None) => (Action::Remove, old),
+                (None, None) => return None,
+            };
+            let warnings = warnings.get(name).cloned().unwrap_or_default();
+            (action != Action::Keep || asked(name)).then(|| ContainerReport::new(record, action, warnings))
+        });
+        Self {
+            format: FORMAT,
+            changed: !placement.changes.is_empty(),
+            planned: false,
+            containers: containers.collect(),
+            paths: placement
+                .changes
+                .iter()
+                .map(|(path, change)| path_report(placement, path, change))
+                .collect(),
+        }
+    }
+}
+
+fn path_report(placement: &Placement, path: &Utf8Path, change: &Change) -> PathReport {
+    let put = || if placement.over.contains(path) { Action::Change } else { Action::Add };
+    let (action, bytes) = match change {
+        Change::MakeDirectory => (Action::Add, 0),
+        Change::Put(leaf) => (put(), leaf.bytes()),
+        Change::PutBundle(bundle) => (put(), bundle.bytes()),
+        Change::Remove | Change::RemoveDirectory => (Action::Remove, 0),
+    };
+    PathReport { path: Utf8Path::new("/").join(path), action, bytes }
+}
+
 impl Report for ComposeReport {
     fn text(&self) -> String {
         let mut text = String::new();
@@ -131,6 +180,22 @@ impl Report for ComposeReport {
 }
 
 impl ContainerReport {
+    fn new(record: &Record, action: Action, warnings: Vec<String>) -> Self {
+        let removed = action == Action::Remove;
+        Self {
+            name: record.name.clone(),
+            group: record.group.clone(),
+            action,
+            image: record.image.source.clone(),
+            config: record.image.config,
+            entries: (!removed).then_some(record.tree.entries),
+            bytes: (!removed).then_some(record.tree.bytes),
+            mount_targets: record.tree.mount_targets.clone(),
+            left_out: record.tree.left_out.clone(),
+            warnings,
+        }
+    }
+
     fn write(&self, text: &mut String, planned: bool) {
         let word = match (self.action, planned) {
             (Action::Keep, _) => "kept",

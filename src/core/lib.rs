@@ -3,16 +3,21 @@
 //!
 //! - [`digest`], [`name`], [`epoch`], [`arch`], [`settings`], [`tree`]: values, no input or output
 //! - [`place`], [`record`]: the contract on disk
+//! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
+//! - [`bundle`]: what the OCI runtime needs; computes only
+//! - [`units`]: what systemd needs; computes only
 //! - [`exports`]: what an image made for Project Atomic brings along; computes only
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
 //! - [`placement`]: which bytes go where in a target; computes only
 
 pub mod arch;
+pub mod bundle;
 pub mod digest;
 pub mod epoch;
 pub mod exports;
 pub mod image;
+pub mod launcher_note;
 pub mod name;
 pub mod place;
 pub mod placement;
@@ -20,3 +25,4 @@ pub mod prepare;
 pub mod record;
 pub mod settings;
 pub mod tree;
+pub mod units;

@@ -1,14 +1,24 @@
 //! The one road from an image and its settings to what runs on the host, used by compose and by update.
 
-use anyhow::{Result, bail};
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
 
 use crate::arch::Architecture;
+pub use crate::bundle::{MountTarget, MountTargetKind};
+use crate::digest::Digest;
 use crate::image::ImageConfig;
 use crate::name::ContainerName;
-use crate::record::Launch;
-use crate::settings::{AbsolutePath, Settings};
-use crate::tree::{ImageTree, TreePath};
+use crate::record::{Launch, LaunchMode, to_json};
+use crate::settings::{AbsolutePath, Fallback, Seccomp, Settings};
+use crate::tree::ImageTree;
+use crate::{bundle, units};
+
+/// Counts up whenever equal inputs come to give other bytes. The composer mixes it into a container's `inputs`, so that
+/// a newer composer renders again.
+pub const RENDERING: u32 = 1;
 
 /// What a container is made from. All of it is decided and read; rendering computes only.
 pub struct Input<'a> {
@@ -43,31 +53,13 @@ pub struct Prepared {
     pub preset: Vec<u8>,
     /// Links of `[Install]`: path relative to the unit directory → link text. Empty when not enabled.
     pub links: Vec<(Utf8PathBuf, String)>,
-    /// What the image lacks and something is mounted on, parents before children; already resolved through the
-    /// image's symlinks.
+    /// What the image lacks and something is mounted on (or is the working directory), parents before children; already
+    /// resolved through the image's symlinks.
     pub mount_targets: Vec<MountTarget>,
     /// For the launcher.
     pub launch: Launch,
     /// What the user should know, one sentence each; nothing that stops a compose.
     pub warnings: Vec<String>,
-}
-
-/// A path to be made in the root because a mount needs it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MountTarget {
-    /// Where.
-    pub path: TreePath,
-    /// What.
-    pub kind: MountTargetKind,
-}
-
-/// What a mount target is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MountTargetKind {
-    /// A directory, root's, 0755.
-    Directory,
-    /// An empty file, root's, 0644.
-    File,
 }
 
 /// Decides everything about one container. Equal inputs give equal bytes.
@@ -76,5 +68,80 @@ pub enum MountTargetKind {
 /// When image and settings don't make a container: no program to run, a user that the image does not know, a mount
 /// target whose parent is a file, a template that fails. The message names the container's setting or the image's.
 pub fn prepare(input: &Input<'_>) -> Result<Prepared> {
-    bail!("preparing container {}: not built yet", input.name)
+    let Input { name, settings, .. } = input;
+    let doing = || format!("preparing container {name}");
+    let bundle = bundle::generate(&bundle::Source {
+        name,
+        settings,
+        image: input.image,
+        tree: input.tree,
+        passwd: input.passwd,
+        group: input.group,
+        architecture: input.architecture,
+    })
+    .with_context(doing)?;
+    let units = units::generate(&units::Source {
+        name,
+        settings,
+        image: input.image,
+        stop_signal: &bundle.stop_signal,
+        volumes: &bundle.volumes,
+        host_paths: &bundle.host_paths,
+    })
+    .with_context(doing)?;
+    Ok(Prepared {
+        config_json: to_json(&bundle.config),
+        unit: units.unit.into_bytes(),
+        tmpfiles: units.tmpfiles.map(String::into_bytes),
+        preset: units.preset.into_bytes(),
+        links: units.links,
+        mount_targets: bundle.mount_targets,
+        launch: Launch {
+            mode: if settings.unit.notify { LaunchMode::Notify } else { LaunchMode::Detached },
+            phase: settings.unit.phase,
+            stop_signal: bundle.stop_signal,
+            stop_timeout: settings.run.stop_timeout.unwrap_or(units::STOP_TIMEOUT),
+            health: settings.unit.health.clone(),
+            volumes: bundle.volumes,
+            empty_if_missing: bundle.empty_if_missing,
+            environment_files: settings.unit.environment_files.clone(),
+            credentials: !settings.unit.credentials.is_empty(),
+        },
+        warnings: bundle.warnings,
+    })
+}
+
+/// What makes a container itself: SHA-256 over the image configuration's digest and the settings that reach its bundle
+/// and its unit, as sorted JSON without those that have their default (so that a new setting changes no origin).
+///
+/// Where updates are looked for, whether the unit is enabled, what replaces what, and names of files whose content
+/// counts, are not among them.
+pub fn origin(config: &Digest, settings: &Settings) -> Digest {
+    let mut settings = settings.clone();
+    settings.update = None;
+    settings.enable = true;
+    settings.fallback = Fallback::default();
+    settings.unit.replace = false;
+    if settings.unit_template.is_some() {
+        settings.unit.template = None;
+    }
+    if matches!(settings.run.seccomp, Seccomp::File(_)) {
+        settings.run.seccomp = Seccomp::File(String::new());
+    }
+    let value = |settings: &Settings| serde_json::to_value(settings).expect("settings have string keys only");
+    let mut said = value(&settings);
+    drop_defaults(&mut said, &value(&Settings::default()));
+    Digest::of(&[config.to_string().as_bytes(), b"\n", &to_json(&said)].concat())
+}
+
+fn drop_defaults(value: &mut serde_json::Value, defaults: &serde_json::Value) {
+    let (Some(map), Some(defaults)) = (value.as_object_mut(), defaults.as_object()) else { return };
+    for (key, default) in defaults {
+        if let Some(inner) = map.get_mut(key) {
+            drop_defaults(inner, default);
+            if inner == default || inner.as_object().is_some_and(serde_json::Map::is_empty) {
+                map.remove(key);
+            }
+        }
+    }
 }

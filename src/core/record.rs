@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::name::{ContainerName, GroupName};
 use crate::settings::{AbsolutePath, Duration, Fallback, Health, Phase, Signal};
+pub use crate::tree::SpecialKind;
 
 /// The format version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -140,20 +141,6 @@ pub struct LeftOutRecord {
     pub path: String,
     /// What it was.
     pub kind: SpecialKind,
-}
-
-/// What a left-out entry was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SpecialKind {
-    /// A character device.
-    CharacterDevice,
-    /// A block device.
-    BlockDevice,
-    /// A named pipe.
-    Fifo,
-    /// A socket (no standard tar type; some writers have one).
-    Socket,
 }
 
 /// Something outside the bundle directory.

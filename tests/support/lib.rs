@@ -1,1 +1,46 @@
-//! What the integration tests share: fixtures, hosts, and independent readers of trees.
+//! What the integration tests share: real roots and images, the programs under test, independent readers of trees, and
+//! machines to boot and run in.
+//!
+//! ```no_run
+//! use sysctr_tests::{Compose, Image, Root};
+//!
+//! let root = Root::debian();
+//! let manifest = "group = 'web'\n[[container]]\nname = 'nginx'\nimage = 'oci:images/nginx/oci:1'\n";
+//! Compose::into(&root).manifest(manifest).with(Image::nginx()).add_launcher().run().expect_ok();
+//! ```
+//!
+//! A tool that is missing fails the test and names `make setup`; nothing is skipped.
+
+pub mod boot;
+pub mod command;
+pub mod compose;
+pub mod fixture;
+pub mod listing;
+pub mod oracle;
+pub mod runtime;
+pub mod unit;
+
+pub use boot::Boot;
+pub use command::{Command, Output};
+pub use compose::{Compose, Program};
+pub use fixture::{Image, Root};
+pub use listing::{Listing, Mtimes};
+
+use std::path::{Path, PathBuf};
+
+/// The top of the source tree.
+pub fn source_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the source tree").to_owned()
+}
+
+/// Where `make build` leaves the programs, or `$SYSCTR_DIST`.
+pub fn dist_dir() -> PathBuf {
+    std::env::var_os("SYSCTR_DIST").map_or_else(|| source_dir().join("target/dist"), PathBuf::from)
+}
+
+/// A new temporary directory on a disk (extended attributes work there), gone when dropped.
+pub fn scratch() -> tempfile::TempDir {
+    let parent = fixture::cache_dir().join("tmp");
+    std::fs::create_dir_all(&parent).expect("the test cache can be written; tests need root");
+    tempfile::Builder::new().prefix("t-").tempdir_in(parent).expect("a temporary directory")
+}

@@ -3,6 +3,8 @@
 //! TOML, or the same in JSON when the file's name ends in `.json`. Every error is told as `FILE:LINE:COLUMN`.
 
 mod location;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::ImageRef;
-use sysctr_core::name::{ContainerName, GroupName};
+use sysctr_core::name::{ContainerName, GroupName, InvalidName};
 use sysctr_core::settings::{Fallback, Limits, Run, Seccomp, Settings, Unit};
 
 use location::{Source, Syntax};
@@ -82,8 +84,21 @@ struct ContainerFile {
 pub struct Manifest {
     /// Who owns it.
     pub group: GroupName,
+    /// What becomes of the group's containers that do not stand here.
+    pub rest: Rest,
+    /// The directory that paths of images are relative to.
+    pub base: Utf8PathBuf,
     /// Names are unique.
     pub containers: Vec<Container>,
+}
+
+/// What becomes of a group's containers that are embedded and not wanted again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// They are removed: a manifest says all that its group is.
+    Remove,
+    /// They stay: a command line adds one container.
+    Keep,
 }
 
 /// One wanted container.
@@ -131,7 +146,7 @@ impl Manifest {
             }
             containers.push(container);
         }
-        Ok(Self { group: file.group, containers })
+        Ok(Self { group: file.group, rest: Rest::Remove, base: base.to_owned(), containers })
     }
 
     /// The one container of a command line without a manifest.
@@ -150,7 +165,8 @@ impl Manifest {
             }
         };
         let settings = Settings { update: update_source(None, &image), set, ..Settings::default() };
-        Ok(Self { group: cli_group(), containers: vec![Container { name, image, pin: None, settings }] })
+        let containers = vec![Container { name, image, pin: None, settings }];
+        Ok(Self { group: cli_group(), rest: Rest::Keep, base: ".".into(), containers })
     }
 }
 
@@ -189,8 +205,14 @@ impl Container {
     }
 }
 
+/// The name that the image suggests. `etcd-3.5` would read as generation 5 of `etcd-3`, so its dots become `-`.
 fn default_name(image: &ImageRef) -> Result<ContainerName> {
-    image.default_name().parse().with_context(|| format!("naming the container after {image}"))
+    let suggested = image.default_name();
+    let name = match suggested.parse() {
+        Err(InvalidName::Generation(_)) => suggested.replace('.', "-").parse(),
+        name => name,
+    };
+    name.with_context(|| format!("naming the container after {image}"))
 }
 
 /// An image of a registry is its own update source.

@@ -1,15 +1,24 @@
 //! A root directory of a system that is not booted.
 
-use anyhow::{Result, bail};
-use camino::Utf8Path;
-use sysctr_core::digest::Digest;
-use sysctr_core::epoch::Epoch;
-use sysctr_core::image::flatten::{ContentStore, ContentWriter};
-use sysctr_core::name::ContainerName;
-use sysctr_core::placement::Placement;
-use sysctr_core::tree::{ContentId, Mtime, TreePath};
+use std::os::fd::OwnedFd;
 
+use anyhow::{Context, Result, bail};
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
+use sysctr_core::epoch::Epoch;
+use sysctr_core::place;
+use sysctr_core::placement::{Found, Ground};
+
+use super::beneath::{self, Stamp};
+use super::journal::read_file;
+use super::{guard, recover, scan};
 use crate::interrupt::Interrupt;
+
+pub use super::contents::{StagedContents, StagedWriter};
+pub use super::scan::Scan;
+pub use super::staging::Staging;
 
 /// What a program wants to do with a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,28 +31,10 @@ pub enum Access {
 
 /// A target root, open and locked (shared for reading, exclusive for writing).
 #[derive(Debug)]
-pub struct Sysroot {}
-
-/// What lies at a path, itself not followed if it is a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// Nothing, or a parent is missing.
-    Nothing,
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File {
-        /// Permission bits.
-        mode: u16,
-        /// Length in bytes.
-        size: u64,
-        /// Its modification time.
-        mtime: Mtime,
-    },
-    /// A symbolic link with this text.
-    Link(String),
-    /// A device, FIFO or socket.
-    Special,
+pub struct Sysroot {
+    fd: OwnedFd,
+    path: Utf8PathBuf,
+    access: Access,
 }
 
 impl Sysroot {
@@ -53,26 +44,121 @@ impl Sysroot {
     /// When it is no directory, is a physical ostree sysroot, the running host's root, read-only or without the right
     /// to set owners (for [`Access::Write`]), locked by another program, or cut off (for [`Access::Read`]).
     pub fn open(path: &Utf8Path, access: Access) -> Result<Self> {
-        let _ = access;
-        bail!("opening root {path}: not built yet")
+        Self::open_here(path, access).with_context(|| format!("opening root {path}"))
     }
 
-    /// What lies at `path`, relative to the root. Links in its parents are followed beneath the root.
+    fn open_here(path: &Utf8Path, access: Access) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(path.as_str(), flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => bail!("it does not exist"),
+            Err(Errno::NOTDIR) => bail!("it is not a directory"),
+            Err(error) => return Err(error.into()),
+        };
+        guard::is_root(&fd)?;
+        if access == Access::Write {
+            guard::is_not_running(&fd)?;
+            guard::is_writable(&fd)?;
+        }
+        let operation = match access {
+            Access::Read => FlockOperation::NonBlockingLockShared,
+            Access::Write => FlockOperation::NonBlockingLockExclusive,
+        };
+        match rustix::fs::flock(&fd, operation) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => bail!("another sysctr-compose works on it; try again when it is done"),
+            Err(error) => return Err(error).context("locking it"),
+        }
+        let sysroot = Self { fd, path: path.to_owned(), access };
+        raise_open_files();
+        match access {
+            Access::Write => recover::recover(&sysroot.fd)?,
+            Access::Read if recover::is_cut_off(&sysroot.fd)? => bail!(
+                "a compose was cut off and left {}; run sysctr-compose on it again, which clears that",
+                place::STAGING_DIR
+            ),
+            Access::Read => {}
+        }
+        Ok(sysroot)
+    }
+
+    /// The root's handle.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// The path that the root was opened by, for messages.
+    pub(super) fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    fn probe_here(&self, path: &Utf8Path) -> Result<Found> {
+        let (parent, name) = beneath::split(path)?;
+        let Some(parent) = beneath::open(&self.fd, parent, OFlags::PATH | OFlags::DIRECTORY)? else {
+            return Ok(Found::Nothing);
+        };
+        let stat = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Found::Nothing),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Found::Directory,
+            FileType::RegularFile => Found::File {
+                mode: (stat.st_mode & 0o7777) as u16,
+                size: u64::try_from(stat.st_size)?,
+                mtime: Stamp::of(&stat).into(),
+            },
+            FileType::Symlink => {
+                let text = rustix::fs::readlinkat(&parent, name, Vec::new())?;
+                Found::Link(text.to_string_lossy().into_owned())
+            }
+            _ => Found::Special,
+        })
+    }
+
+    /// Whether `path` leads to a regular file that somebody may execute, links followed beneath the root.
     ///
     /// # Errors
     /// When it can't be looked at.
-    pub fn probe(&self, path: &Utf8Path) -> Result<Found> {
-        bail!("looking at {path}: not built yet")
+    pub fn is_program(&self, path: &Utf8Path) -> Result<bool> {
+        let looking = || format!("looking at {path} in root {}", self.path);
+        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
+            return Ok(false);
+        };
+        let stat = rustix::fs::fstat(&file).with_context(looking)?;
+        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0)
     }
 
-    /// The bytes of the regular file at `path`, links followed beneath the root; `None` if there is nothing. At most
-    /// `max` bytes.
+    /// The names in the directory at `path` in byte order, links followed beneath the root; none if there is no
+    /// directory. What is no UTF-8 in a name is replaced.
     ///
     /// # Errors
-    /// When it can't be read, is no regular file or is larger than `max`.
-    pub fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>> {
-        let _ = max;
-        bail!("reading {path}: not built yet")
+    /// When it can't be read.
+    pub fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
+        let reading = || format!("reading {path} in root {}", self.path);
+        let Some(dir) = beneath::open_dir(&self.fd, path).with_context(reading)? else {
+            return Ok(Vec::new());
+        };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&dir).with_context(reading)? {
+            let entry = entry.with_context(reading)?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Reads the tree of the directory at `path` back, contents digested by `jobs` threads.
+    ///
+    /// # Errors
+    /// When it is no directory, something in it can't be read, or the user interrupts.
+    pub fn scan(&self, path: &Utf8Path, jobs: usize, interrupt: &Interrupt) -> Result<Scan> {
+        let dir = beneath::open_dir(&self.fd, path);
+        dir.and_then(|dir| scan::scan(dir.context("it is not there")?, jobs, interrupt))
+            .with_context(|| format!("reading {path} in root {}", self.path))
     }
 
     /// Begins a change: makes the staging directory.
@@ -80,74 +166,36 @@ impl Sysroot {
     /// # Errors
     /// When it can't be made. Nothing is left behind then.
     pub fn begin(&self, epoch: Epoch) -> Result<Staging<'_>> {
-        let _ = epoch;
-        bail!("beginning: not built yet")
+        if self.access == Access::Read {
+            bail!("beginning a change of root {}: it was opened for reading", self.path);
+        }
+        Staging::begin(self, epoch).with_context(|| format!("beginning a change of root {}", self.path))
     }
 }
 
-/// A change under way. Dropped without [`Staging::commit`], nothing of it is left behind.
-#[derive(Debug)]
-pub struct Staging<'a> {
-    root: &'a Sysroot,
-}
-
-impl Staging<'_> {
-    /// Where the contents of a container's image go.
-    ///
-    /// # Errors
-    /// When their directory can't be made.
-    pub fn contents(&self, name: &ContainerName) -> Result<StagedContents> {
-        bail!("staging contents of {name} in {:?}: not built yet", self.root)
+impl Ground for Sysroot {
+    fn probe(&self, path: &Utf8Path) -> Result<Found> {
+        self.probe_here(path).with_context(|| format!("looking at {path} in root {}", self.path))
     }
 
-    /// Reads back a staged content of at most `max` bytes.
-    ///
-    /// # Errors
-    /// When it can't be read or is larger.
-    pub fn content(&self, name: &ContainerName, id: ContentId, max: u64) -> Result<Vec<u8>> {
-        bail!("reading content {id:?} of {name}, at most {max} bytes: not built yet")
-    }
-
-    /// Makes all changes of `placement`, in its order, or none.
-    ///
-    /// # Errors
-    /// When something fails or the user interrupts before the last change was made: the target is as it was.
-    pub fn commit(self, placement: &Placement, interrupt: &Interrupt) -> Result<()> {
-        let _ = (placement, interrupt);
-        bail!("committing: not built yet")
+    fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>> {
+        // Not waiting: a FIFO in the root must not hang us.
+        beneath::open(&self.fd, path, OFlags::RDONLY | OFlags::NONBLOCK)
+            .and_then(|file| file.map(|file| read_file(file, path, max)).transpose())
+            .with_context(|| format!("reading {path} in root {}", self.path))
     }
 }
 
-/// The staged contents of one image, by [`ContentId`].
-#[derive(Debug)]
-pub struct StagedContents {}
-
-/// A staged content being written.
-#[derive(Debug)]
-pub struct StagedWriter {}
-
-impl ContentStore for StagedContents {
-    type Writer<'a> = StagedWriter;
-
-    fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64) -> Result<Self::Writer<'a>> {
-        bail!("staging {path} ({id:?}, {size} bytes): not built yet")
-    }
-
-    fn discard(&self, id: ContentId) -> Result<()> {
-        bail!("discarding {id:?}: not built yet")
+impl Drop for Sysroot {
+    /// Unlocks it even if a child process that was just forked shares the handle.
+    fn drop(&mut self) {
+        rustix::fs::flock(&self.fd, FlockOperation::Unlock).unwrap_or_default();
     }
 }
 
-impl ContentWriter for StagedWriter {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        bail!("writing {} bytes: not built yet", bytes.len())
-    }
-
-    fn hole(&mut self, bytes: u64) -> Result<()> {
-        bail!("leaving a hole of {bytes} bytes: not built yet")
-    }
-
-    fn finish(self, digest: &Digest) -> Result<()> {
-        bail!("finishing {digest}: not built yet")
-    }
+/// A tree is walked with one handle per level, and images may be deep.
+fn raise_open_files() {
+    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+    // Without it, a very deep tree ends in an error later.
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap_or_default();
 }

@@ -1,11 +1,17 @@
 //! All layers of an image → one tree, while contents go straight to where the caller wants them.
 
-use anyhow::{Result, bail};
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result};
 
 use super::ResolvedImage;
+use super::compression::{Turn, Windows};
+use super::layer::{self, Budget, Cancelled, Job};
 use crate::digest::Digest;
-use crate::record::SpecialKind;
-use crate::tree::{ContentId, ImageTree, TreePath};
+use crate::tree::{Builder, Built, ContentId, ImageTree, LayerDiff, SpecialKind, TreePath};
 
 /// Bounds of what an image may cost.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +116,63 @@ pub fn flatten<S: ContentStore>(
     store: &S,
     progress: &impl Progress,
 ) -> Result<Flattened> {
-    let _ = (limits, store, progress);
-    bail!("flattening image {}: not built yet", image.config_document.digest)
+    let mut builder = Builder::default();
+    let diffs = read_layers(image, limits, store, progress)?;
+    for (index, diff) in diffs.into_iter().enumerate() {
+        builder.apply(diff).with_context(|| layer::context(image, index))?;
+    }
+    let Built { tree, left_out, hidden } = builder.finish();
+    for id in hidden {
+        store.discard(id)?;
+    }
+    let left_out = left_out.into_iter().map(|(path, kind)| LeftOut { path, kind }).collect();
+    Ok(Flattened { tree, left_out })
 }
+
+/// All layers from the base upwards. The largest is begun first, so that no thread is left alone with it at the end.
+fn read_layers<S: ContentStore>(
+    image: &ResolvedImage,
+    limits: Limits,
+    store: &S,
+    progress: &impl Progress,
+) -> Result<Vec<LayerDiff>> {
+    let count = image.layer_count();
+    let mut order: Vec<_> = (0..count).collect();
+    order.sort_by_key(|index| Reverse(image.layer_size(*index)));
+    let windows = Windows { limit: limits.max_window, bound: "--max-window allows", large: Turn::new() };
+    let job = Job { image, budget: Budget::new(limits), windows, store, progress };
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<LayerDiff>>>> = Mutex::new((0..count).map(|_| None).collect());
+    let work = || {
+        while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = job.read(index);
+            if result.is_err() {
+                job.budget.cancel();
+            }
+            results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+        }
+    };
+    if limits.jobs <= 1 {
+        work();
+    } else {
+        thread::scope(|scope| {
+            for _ in 0..limits.jobs.min(count) {
+                scope.spawn(work);
+            }
+        });
+    }
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (mut diffs, mut failed) = (Vec::new(), None);
+    for result in results.into_iter().flatten() {
+        match result {
+            Ok(diff) => diffs.push(diff),
+            // One that only heard of another's failure is not the reason.
+            Err(error) if error.is::<Cancelled>() => {}
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(diffs), Err)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,32 @@
 //! Reading images: the only source of bytes. Nothing leaves here that was not checked against its digest and size.
 //!
-//! `reference` names an image, `layout` and `docker_archive` find its parts, `blob` is the reader that checks,
-//! `layer` turns one layer into a value, `flatten` puts all layers together.
+//! [`mod@reference`] names an image, `layout` and `docker_archive` find its parts in a directory or an `archive`, `config`
+//! reads its configuration, [`blob`] is the reader that checks, `compression`, `tar`, `pax` and `whiteout` understand
+//! a layer's bytes, `layer` turns one layer into a value, [`mod@flatten`] puts all layers together.
 
+mod archive;
+pub mod blob;
+mod compression;
+mod config;
+mod docker_archive;
 pub mod flatten;
+mod layer;
+mod layout;
+mod pax;
 pub mod reference;
+mod tar;
+mod whiteout;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
 use camino::Utf8Path;
 
 use crate::arch::Architecture;
 use crate::digest::Digest;
-use reference::ImageRef;
+use archive::{Archive, Origin};
+use blob::Verified;
+use reference::{ImageRef, Transport};
 
 /// The part of an image configuration that system containers use (OCI image specification, "Image Configuration").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,7 +74,8 @@ pub struct Wanted<'a> {
     /// The directory that the reference's path is relative to.
     pub base: &'a Utf8Path,
     /// The architecture that the image must be for: chooses from an index, and must be that of a single image.
-    pub architecture: Architecture,
+    /// `None` takes whatever the only image is for.
+    pub architecture: Option<Architecture>,
     /// What the index or the image manifest must be, for docker-archive the configuration.
     pub pin: Option<Digest>,
 }
@@ -77,6 +91,72 @@ pub struct ResolvedImage {
     pub config_document: Document,
     /// What they say. As many diff_ids as there are layers.
     pub config: ImageConfig,
+    /// The indexes on the way from the reference to the manifest.
+    indexes: Vec<Document>,
+    layers: Vec<LayerBlob>,
+    origin: Origin,
+}
+
+/// A layer's compressed bytes.
+#[derive(Debug)]
+struct LayerBlob {
+    /// File in the layout or archive.
+    name: String,
+    /// `None` where the source gives none (docker-archive).
+    digest: Option<Digest>,
+    size: u64,
+}
+
+impl ResolvedImage {
+    /// Reads the configuration and holds it against layers and platform.
+    fn new(
+        origin: Origin,
+        indexes: Vec<Document>,
+        manifest: Option<Document>,
+        config_document: Document,
+        layers: Vec<LayerBlob>,
+        wanted: Option<Architecture>,
+    ) -> Result<Self> {
+        let digest = config_document.digest;
+        let config = config::parse(&config_document.bytes, layers.len())
+            .with_context(|| format!("reading the image configuration {digest}"))?;
+        config::check_platform(&config, wanted)?;
+        ensure!(layers.len() <= usize::from(u16::MAX), "it has {} layers, which nobody needs", layers.len());
+        let index = indexes.first().map(|document| document.digest);
+        Ok(Self { index, manifest, config_document, config, indexes, layers, origin })
+    }
+
+    /// The image indexes that led to the manifest, outermost first. Usually one or none.
+    pub fn indexes(&self) -> &[Document] {
+        &self.indexes
+    }
+
+    /// Number of layers, and of diff_ids.
+    pub fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Bytes of a layer as it lies in the layout or archive.
+    ///
+    /// # Panics
+    /// When there is no layer of that number.
+    pub fn layer_size(&self, index: usize) -> u64 {
+        self.layers[index].size
+    }
+
+    /// A layer for people: its digest, or its name where it has none.
+    fn layer_name(&self, index: usize) -> String {
+        let layer = &self.layers[index];
+        layer.digest.map_or_else(|| layer.name.clone(), |digest| digest.to_string())
+    }
+
+    /// Opens a layer's compressed bytes. Reading ends in an error if they were not the right ones.
+    fn open_layer(&self, index: usize) -> Result<Verified<archive::Bytes>> {
+        let LayerBlob { name, digest, size } = &self.layers[index];
+        let (bytes, found) = self.origin.open(name)?.with_context(|| format!("there is no {name}"))?;
+        ensure!(found == *size, "{name} changed while it was read");
+        Ok(Verified::new(bytes, *digest, *size))
+    }
 }
 
 /// Finds an image and reads its documents; of its layers nothing is read yet.
@@ -86,5 +166,17 @@ pub struct ResolvedImage {
 /// match their digest and size, its media type is unknown, its architecture or operating system is another than
 /// wanted, or it does not match the pin.
 pub fn resolve(wanted: &Wanted<'_>) -> Result<ResolvedImage> {
-    bail!("reading image {}: not built yet", wanted.reference)
+    let path = wanted.base.join(wanted.reference.path());
+    let resolved = match wanted.reference.transport() {
+        Transport::Oci => layout::resolve(Origin::Dir(path), wanted),
+        Transport::OciArchive => {
+            Archive::open_at(&path).and_then(|archive| layout::resolve(Origin::Archive(archive), wanted))
+        }
+        Transport::DockerArchive => Archive::open_at(&path)
+            .and_then(|archive| docker_archive::resolve(Origin::Archive(archive), wanted)),
+    };
+    resolved.with_context(|| format!("reading image {}", wanted.reference))
 }
+
+#[cfg(test)]
+mod testing;

@@ -139,6 +139,10 @@ pub struct Mount {
     /// Read-only (only the mount itself, not what is mounted below it); default false.
     #[serde(default)]
     pub ro: bool,
+    /// The source is a file or a socket, no directory. Tells what to make where the image has nothing at the target;
+    /// default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub file: bool,
     /// How later mounts spread; default private.
     #[serde(default)]
     pub propagation: Propagation,
@@ -164,7 +168,7 @@ pub enum Propagation {
 #[serde(try_from = "String", into = "String")]
 #[cfg_attr(feature = "schema", schemars(with = "String"))]
 pub enum Volume {
-    /// Empty at each start, in memory.
+    /// In memory, filled from the image at each start.
     Tmpfs,
     /// A directory of the host, filled from the image when it does not exist.
     Host(AbsolutePath),

@@ -56,7 +56,11 @@ macro_rules! text_value {
 }
 
 text_value!(AbsolutePath, absolute_path, "An absolute path without `.`, `..`, repeated or trailing slashes.");
-text_value!(Capability, capability, "A capability as capabilities(7) spells it: `CAP_NET_ADMIN`.");
+text_value!(
+    Capability,
+    capability,
+    "A capability as capabilities(7) spells it, `CAP_NET_ADMIN`, or `ALL` of them."
+);
 text_value!(EnvName, env_name, "The name of an environment variable.");
 text_value!(Hostname, hostname, "A host name: letters, digits, `-` and `.`, at most 64 characters.");
 text_value!(RlimitName, rlimit_name, "A resource limit as getrlimit(2) spells it: `RLIMIT_NOFILE`.");
@@ -123,8 +127,16 @@ pub const CAPABILITIES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
+impl Capability {
+    /// Stands for every capability.
+    pub const ALL: &'static str = "ALL";
+}
+
 fn capability(text: &str) -> Result<String, InvalidValue> {
     let upper = text.to_ascii_uppercase();
+    if upper == Capability::ALL {
+        return Ok(upper);
+    }
     let name = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
     if CAPABILITIES.contains(&name.as_str()) {
         Ok(name)
@@ -251,6 +263,11 @@ impl Signal {
     /// SIGTERM, what stops a container unless somebody says otherwise.
     pub fn term() -> Self {
         Self("SIGTERM".into())
+    }
+
+    /// SIGKILL, which no payload can handle.
+    pub fn kill() -> Self {
+        Self("SIGKILL".into())
     }
 
     /// The signal's number.
@@ -458,6 +475,7 @@ mod tests {
         assert_eq!(spell::<AbsolutePath>("//a/./b/").as_deref(), Some("/a/b"));
         assert_eq!(spell::<AbsolutePath>("/").as_deref(), Some("/"));
         assert_eq!(spell::<Capability>("net_admin").as_deref(), Some("CAP_NET_ADMIN"));
+        assert_eq!(spell::<Capability>("all").as_deref(), Some("ALL"));
         assert_eq!(spell::<RlimitName>("nofile").as_deref(), Some("RLIMIT_NOFILE"));
         assert_eq!(spell::<CpuQuota>("050%").as_deref(), Some("50%"));
         assert_eq!(spell::<Duration>("1min 30s").as_deref(), Some("90s"));

@@ -107,27 +107,33 @@ impl ImageTree {
     }
 
     fn insert(&mut self, path: &TreePath, make: impl FnOnce(&mut Self) -> Node) -> Result<(), NotInserted> {
-        let (parents, name) = path.split_last().ok_or_else(|| NotInserted::Exists(path.clone()))?;
-        let children = self.children_of(&parents).ok_or_else(|| NotInserted::NoParent(path.clone()))?;
-        if children.contains_key(&name) {
-            return Err(NotInserted::Exists(path.clone()));
+        let exists = || NotInserted::Exists(path.clone());
+        let (parent, name) = path.parent().zip(path.file_name()).ok_or_else(exists)?;
+        let dir = self.dir(&parent).ok_or_else(|| NotInserted::NoParent(path.clone()))?;
+        if dir.children.contains_key(&name) {
+            return Err(exists());
         }
         let node = make(self);
-        if let Some(children) = self.children_of(&parents) {
-            children.insert(name, node);
+        if let Some(dir) = self.dir_mut(&parent) {
+            dir.children.insert(name, node);
         }
         Ok(())
     }
 
-    fn children_of(&mut self, path: &[FileName]) -> Option<&mut std::collections::BTreeMap<FileName, Node>> {
-        let mut dir = &mut self.root;
-        for name in path {
-            match dir.children.get_mut(name)? {
-                Node::Dir(inner) => dir = inner,
-                Node::Leaf(_) => return None,
-            }
-        }
-        Some(&mut dir.children)
+    /// The directory at `path`, no symbolic link followed.
+    pub(super) fn dir(&self, path: &TreePath) -> Option<&Dir> {
+        path.parts().try_fold(&self.root, |dir, part| match dir.children.get(part) {
+            Some(Node::Dir(inner)) => Some(&**inner),
+            _ => None,
+        })
+    }
+
+    /// The directory at `path`, no symbolic link followed.
+    pub(super) fn dir_mut(&mut self, path: &TreePath) -> Option<&mut Dir> {
+        path.parts().try_fold(&mut self.root, |dir, part| match dir.children.get_mut(part) {
+            Some(Node::Dir(inner)) => Some(&mut **inner),
+            _ => None,
+        })
     }
 }
 

@@ -10,7 +10,11 @@ pub mod path;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
+pub use diff::{Builder, Built, Entry, LayerDiff};
+pub use lookup::Found;
 pub use path::{FileName, TreePath};
 
 /// A point in time with nanoseconds, as file systems keep it.
@@ -59,6 +63,20 @@ pub struct ContentId {
     pub ordinal: u32,
 }
 
+/// An entry that no host image can carry. It never is in a tree; what it would be is told beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpecialKind {
+    /// A character device.
+    CharacterDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket (no standard tar type; some writers have one).
+    Socket,
+}
+
 /// What is not a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leaf {
@@ -70,7 +88,7 @@ pub enum Leaf {
         size: u64,
         /// SHA-256 of the content.
         digest: Digest,
-        /// Where the bytes are; `None` for an empty file that we made (a mount target).
+        /// Where the bytes are; `None` for an empty file.
         content: Option<ContentId>,
     },
     /// A symbolic link. Its target is bytes, never resolved here.
@@ -148,6 +166,11 @@ impl ImageTree {
     /// The leaf of an id that this tree gave out.
     pub fn leaf(&self, id: LeafId) -> &Leaf {
         &self.leaves[id.0 as usize]
+    }
+
+    /// The same, to change it.
+    pub fn leaf_mut(&mut self, id: LeafId) -> &mut Leaf {
+        &mut self.leaves[id.0 as usize]
     }
 
     /// What lies at `path`, no symlink followed; `None` if nothing does, or if a parent is not a directory.

@@ -1,6 +1,10 @@
 //! Names and paths inside an image: bytes, relative to its root, free of `.`, `..` and empty components.
 
+use std::borrow::Borrow;
 use std::fmt;
+
+/// Most bytes of a path on Linux (`PATH_MAX`, without the final NUL).
+pub(crate) const LONGEST_PATH: usize = 4095;
 
 /// One component of a path: not empty, no `/`, no NUL, neither `.` nor `..`, at most 255 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +58,13 @@ impl FileName {
     }
 }
 
+/// For look-ups by bytes; the orders agree.
+impl Borrow<[u8]> for FileName {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&quoted(&self.0))
@@ -103,9 +114,14 @@ impl TreePath {
         self.0.is_empty()
     }
 
+    /// The components as bytes, from the root downwards.
+    pub fn parts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|&byte| byte == b'/').filter(|part| !part.is_empty())
+    }
+
     /// The components from the root downwards.
     pub fn components(&self) -> impl Iterator<Item = FileName> + '_ {
-        self.0.split(|&byte| byte == b'/').filter(|c| !c.is_empty()).map(|c| FileName(c.into()))
+        self.parts().map(|part| FileName(part.into()))
     }
 
     /// The parents' names and the last name; `None` for the root.

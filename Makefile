@@ -1,0 +1,99 @@
+# Targets for people and for CI; `make` alone lists them. Everything is made below target/, fixtures below
+# $SYSCTR_TEST_CACHE (else /var/cache/sysctr).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr
+CARGO ?= cargo
+TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+CARGO_HOME_DIR := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
+# No path of the build machine may reach a binary, neither by Rust nor by the C in it.
+REMAP := --remap-path-prefix=$(CARGO_HOME_DIR)=/cargo --remap-path-prefix=$(CURDIR)=/sysctr
+export CFLAGS := -ffile-prefix-map=$(CARGO_HOME_DIR)=/cargo -ffile-prefix-map=$(CURDIR)=/sysctr
+# Symbols stay in target/, where `make walls` looks at them; target/dist/ has the stripped copies.
+RELEASE := $(CARGO) build --locked --release --config 'profile.release.strip="none"'
+COMPOSER := target/release/sysctr-compose
+LAUNCHER := target/$(TRIPLE)/release/sysctr
+STEP := bash tests/setup/step.sh
+FIXTURES := root hello payload whiteouts odd nginx built many
+
+.PHONY: help
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
+## make setup      install the Debian packages that build, tests and demo need and that are missing (root)
+.PHONY: setup
+setup:
+	@bash tests/setup/setup.sh
+
+## make build      both programs, release, into target/dist/: sysctr-compose, and sysctr as a static binary
+.PHONY: build
+build:
+	@$(STEP) "build sysctr-compose (release)" env RUSTFLAGS="$(REMAP)" $(RELEASE) -p sysctr-compose
+	@$(STEP) "build sysctr (release, static)" env RUSTFLAGS="-C target-feature=+crt-static $(REMAP)" \
+	  $(RELEASE) -p sysctr --target $(TRIPLE)
+	@mkdir -p target/dist
+	@for program in $(COMPOSER) $(LAUNCHER); do \
+	  strip -s -o "target/dist/.$${program##*/}" "$$program"; \
+	  mv "target/dist/.$${program##*/}" "target/dist/$${program##*/}"; \
+	done
+
+## make install    both programs and their documents below $(DESTDIR)$(PREFIX)
+.PHONY: install
+install: build
+	install -D -m 0755 -t "$(DESTDIR)$(PREFIX)/bin" target/dist/sysctr-compose target/dist/sysctr
+	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system-generators"
+	ln -sfn ../../../bin/sysctr "$(DESTDIR)$(PREFIX)/lib/systemd/system-generators/sysctr-generator"
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/sysctr" README.md CHANGELOG.md SECURITY.md LICENSE-* docs/*.md
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/sysctr/manifests" manifests/*
+
+## make demo       compose two real images into a Debian root and run them from their units' own command lines (root)
+.PHONY: demo
+demo: setup
+	@$(MAKE) -j2 build fixtures-demo
+	@bash tests/demo.sh
+
+## make test       everything that must be right: format, lints, documents, walls, all tests, the demo (root)
+.PHONY: test
+test: setup
+	@$(MAKE) -j2 build lint fixtures
+	@$(MAKE) walls tier1 tier2
+	@bash tests/demo.sh
+
+.PHONY: lint fmt clippy docs
+lint: fmt clippy docs
+fmt:
+	@$(STEP) "format" $(CARGO) fmt --all --check
+clippy: fmt
+	@$(STEP) "clippy" $(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+docs: clippy
+	@$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
+
+## make walls      the launcher is static and free of what only the composer needs; no build paths
+.PHONY: walls
+walls: build
+	@$(STEP) "walls" bash tests/setup/walls.sh $(LAUNCHER) $(COMPOSER)
+
+## make tier1      tests that need neither root nor network
+.PHONY: tier1
+tier1:
+	@$(STEP) --show "tests without root (tier 1)" $(CARGO) test --locked --no-fail-fast
+
+## make tier2      tests with real runtimes, systemd and images (root; after make build)
+.PHONY: tier2
+tier2: build
+	@$(STEP) --show "tests with real parts (tier 2)" $(CARGO) test --locked --no-fail-fast -p sysctr-tests
+
+## make fixtures   the roots and images that tests use, as far as the cache lacks them (root)
+.PHONY: fixtures fixtures-demo
+fixtures:
+	@$(STEP) "fixtures" bash fixtures/make.sh $(FIXTURES)
+fixtures-demo:
+	@$(STEP) "fixtures of the demo" bash fixtures/make.sh root hello nginx
+
+## make clean      remove target/; the fixtures' cache stays
+.PHONY: clean
+clean:
+	$(CARGO) clean

@@ -1,0 +1,105 @@
+//! What a read-only root needs beyond the image: a directory or file wherever something is mounted, and the working
+//! directory, since runtimes make both and can't here.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+
+use super::mounts::{Mount, Place};
+use super::process::Cwd;
+use crate::tree::lookup::{Found, NotInserted};
+use crate::tree::{ImageTree, Node, TreePath};
+
+/// A path to be made in the root because a mount needs it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MountTarget {
+    /// Where.
+    pub path: TreePath,
+    /// What.
+    pub kind: MountTargetKind,
+}
+
+/// What a mount target is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MountTargetKind {
+    /// A directory, root's, 0755.
+    Directory,
+    /// A directory that all may write to, root's, 1777: runc 1.1 gives a tmpfs the mode of what it is mounted on, over
+    /// the mount's own option.
+    StickyDirectory,
+    /// An empty file, root's, 0644.
+    File,
+}
+
+impl MountTarget {
+    /// Makes it in `tree`. In the order of [`missing`], parents are there.
+    ///
+    /// # Errors
+    /// When something is there, or no parent is; the tree is as it was then.
+    pub fn insert(&self, tree: &mut ImageTree) -> Result<(), NotInserted> {
+        match self.kind {
+            MountTargetKind::File => return tree.insert_file(&self.path),
+            MountTargetKind::Directory | MountTargetKind::StickyDirectory => {
+                tree.insert_directory(&self.path)?
+            }
+        }
+        if self.kind == MountTargetKind::StickyDirectory {
+            let mut dir = &mut tree.root;
+            for name in self.path.components() {
+                match dir.children.get_mut(&name) {
+                    Some(Node::Dir(inner)) => dir = inner,
+                    _ => return Err(NotInserted::NoParent(self.path.clone())),
+                }
+            }
+            dir.stat.mode = 0o1777;
+        }
+        Ok(())
+    }
+}
+
+/// What `tree` lacks, parents before children. What lies below another mount is made there, by the runtime.
+///
+/// # Errors
+/// When the image has a file where a directory is needed, or the reverse.
+pub fn missing(tree: &ImageTree, mounts: &BTreeMap<TreePath, Mount>, cwd: &Cwd) -> Result<Vec<MountTarget>> {
+    let mut targets = BTreeMap::new();
+    let below_another = |path: &TreePath| mounts.keys().any(|place| path != place && path.starts_with(place));
+    for (path, mount) in mounts.iter().filter(|(path, _)| !below_another(path)) {
+        let (kind, must) = match mount.place {
+            Place::Only(kind) => (kind, true),
+            Place::Else(kind) => (kind, false),
+        };
+        add(tree, path, kind, must, &mut targets).with_context(|| mount.label.clone())?;
+    }
+    if !mounts.contains_key(&cwd.path) && !below_another(&cwd.path) {
+        add(tree, &cwd.path, MountTargetKind::Directory, true, &mut targets)
+            .with_context(|| cwd.label.to_owned())?;
+    }
+    Ok(targets.into_iter().map(|(path, kind)| MountTarget { path, kind }).collect())
+}
+
+fn add(
+    tree: &ImageTree,
+    path: &TreePath,
+    kind: MountTargetKind,
+    must: bool,
+    targets: &mut BTreeMap<TreePath, MountTargetKind>,
+) -> Result<()> {
+    match (tree.resolve(path.as_bytes())?.found, kind) {
+        (Found::Dir(_), MountTargetKind::File) if must => {
+            bail!("{path} is a directory in the image, not a file")
+        }
+        (Found::File(_), MountTargetKind::Directory | MountTargetKind::StickyDirectory) if must => {
+            bail!("{path} is a file in the image, not a directory")
+        }
+        (Found::Dir(_) | Found::File(_), _) => return Ok(()),
+        (Found::Missing, _) => {}
+    }
+    targets.insert(path.clone(), kind);
+    let mut parent = path.parent();
+    while let Some(path) = parent.filter(|path| !path.is_root() && tree.node(path).is_none()) {
+        targets.insert(path.clone(), MountTargetKind::Directory);
+        parent = path.parent();
+    }
+    Ok(())
+}

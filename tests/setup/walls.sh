@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# walls.sh LAUNCHER COMPOSER: the launcher links what a host needs and nothing more (docs/decisions.md, "Three packages"), and no
+# program holds a path of the machine that built it. Both are the release binaries before `strip`: the same code as the shipped
+# ones, with the names still on it.
+set -euo pipefail
+launcher=$1 composer=$2
+unwanted='ostree|glib|gobject|gio|openssl|libssl|native-tls|rustls|tokio|async-std'
+status=0
+wrong() { echo "walls: $*" >&2; status=1; }
+
+tree=$(cargo tree --locked -p sysctr -e normal --prefix none)
+grep -q '^sysctr-core ' <<<"$tree" || wrong "cargo tree -p sysctr does not show sysctr-core; this check sees nothing"
+! grep -E "$unwanted" <<<"$tree" || wrong "the launcher depends on the packages above"
+compose=$(cargo tree --locked -p sysctr-compose -e normal --prefix none)
+! grep -E '^sysctr v' <<<"$compose" || wrong "the composer depends on the launcher"
+
+dynamic=$(readelf -d "$launcher")
+! grep -E 'NEEDED' <<<"$dynamic" || wrong "the launcher is not static; it needs the libraries above"
+! readelf -l "$launcher" | grep -q INTERP || wrong "the launcher asks for a dynamic loader"
+
+symbols=$(nm "$launcher" | cut -d' ' -f3)
+grep -q sysctr_core <<<"$symbols" || wrong "no symbols of sysctr-core in $launcher; this check sees nothing"
+! grep -E '^(g_object_|g_variant_|g_main_|ostree_|SSL_|EVP_)|tokio' <<<"$symbols" || wrong "the launcher contains the functions above"
+
+for program in "$launcher" "$composer"; do
+  for path in "$PWD/" "${CARGO_HOME:-$HOME/.cargo}/"; do
+    ! grep -q -a -F -e "$path" "$program" || wrong "$program holds the build path $path"
+  done
+done
+
+exit $status
