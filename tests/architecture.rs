@@ -27,6 +27,7 @@ const COMPOSE: &[&str] = &[
     "manifest",
     "interrupt",
     "target",
+    "ground",
     "shelf",
     "launcher",
     "embed",

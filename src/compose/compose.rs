@@ -14,6 +14,7 @@ use sysctr_core::placement::{Ground as _, Placement, Planned, Planner, Present};
 use sysctr_core::settings::AbsolutePath;
 
 use crate::embed::Chosen;
+use crate::ground::Without;
 use crate::interrupt::Interrupt;
 use crate::launcher;
 use crate::manifest::{Container, Manifest, NotUnderstood, Rest};
@@ -79,6 +80,7 @@ pub fn plan(request: &Request<'_>, target: &Sysroot, watch: &Watch<'_>) -> Resul
 
 /// A compose while it is decided.
 struct Decision<'a> {
+    target: &'a Sysroot,
     planner: Planner<'a, Sysroot>,
     present: &'a Present,
     request: &'a Request<'a>,
@@ -108,7 +110,7 @@ impl<'a> Decision<'a> {
             }
         }
         let leaving = leaving(present, request.manifest);
-        Ok(Self { planner, present, request, chosen, leaving, warnings: BTreeMap::new() })
+        Ok(Self { target, planner, present, request, chosen, leaving, warnings: BTreeMap::new() })
     }
 
     /// Whether the target is already what it shall be.
@@ -121,7 +123,8 @@ impl<'a> Decision<'a> {
         for chosen in &self.chosen {
             let name = &chosen.container.name;
             let progress = watch.reporter.of(name, watch.interrupt);
-            let embedded = chosen.embed(self.request.limits, shelf, &progress)?;
+            let target = Without { sysroot: self.target, own: self.present.records.get(name) };
+            let embedded = chosen.embed(self.request.limits, &target, shelf, &progress)?;
             self.warnings.insert(name.clone(), embedded.warnings);
             self.planner.embed(embedded.draft)?;
         }

@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod compose;
 pub mod embed;
+pub mod ground;
 pub mod interrupt;
 mod launcher;
 pub mod lint;

@@ -5,6 +5,7 @@ use sysctr_core::arch::Architecture;
 use sysctr_core::epoch::Epoch;
 use sysctr_core::image::flatten::Limits;
 use sysctr_core::image::{self, Wanted};
+use sysctr_core::prepare::Unseen;
 use sysctr_core::settings::AbsolutePath;
 
 use crate::compose::Watch;
@@ -63,7 +64,7 @@ fn look(request: &Request<'_>, container: &Container, watch: &Watch<'_>) -> Resu
         epoch: request.epoch,
     };
     let progress = watch.reporter.of(&container.name, watch.interrupt);
-    chosen.embed(request.limits, &Nowhere, &progress)
+    chosen.embed(request.limits, &Unseen, &Nowhere, &progress)
 }
 
 fn told(container: &Container, embedded: &Embedded) -> Vec<Finding> {

@@ -150,7 +150,7 @@ impl ComposeReport {
 fn path_report(placement: &Placement, path: &Utf8Path, change: &Change) -> PathReport {
     let put = || if placement.over.contains(path) { Action::Change } else { Action::Add };
     let (action, bytes) = match change {
-        Change::MakeDirectory => (Action::Add, 0),
+        Change::MakeDirectory(_) => (Action::Add, 0),
         Change::Put(leaf) => (put(), leaf.bytes()),
         Change::PutBundle(bundle) => (put(), bundle.bytes()),
         Change::Remove | Change::RemoveDirectory => (Action::Remove, 0),

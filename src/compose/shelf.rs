@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 use sysctr_core::digest::Digest;
+use sysctr_core::exports::brought::may_be_read;
 use sysctr_core::image::flatten::{ContentStore, ContentWriter};
 use sysctr_core::name::ContainerName;
 use sysctr_core::tree::{ContentId, TreePath};
@@ -41,7 +42,8 @@ impl Shelf for Staging<'_> {
     }
 }
 
-/// Forgets contents, but for the user databases that preparing a container needs: plans and lints write nothing.
+/// Forgets contents, but for the user databases and the exports that preparing a container needs: plans and lints write
+/// nothing.
 #[derive(Debug)]
 pub struct Nowhere;
 
@@ -85,8 +87,9 @@ impl ContentStore for Kept {
 
     fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64) -> Result<KeptWriter<'a>> {
         let name = path.file_name();
-        let wanted = name.is_some_and(|name| matches!(name.as_bytes(), b"passwd" | b"group"));
-        let bytes = (wanted && size <= KEPT_BYTES).then(Vec::new);
+        let users = name.is_some_and(|name| matches!(name.as_bytes(), b"passwd" | b"group"));
+        let wanted = users && size <= KEPT_BYTES || may_be_read(path, size);
+        let bytes = wanted.then(Vec::new);
         Ok(KeptWriter { kept: self, id, bytes })
     }
 

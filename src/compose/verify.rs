@@ -6,7 +6,7 @@ use sysctr_core::digest::Digest;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::placement::{Found, Ground as _};
-use sysctr_core::record::{Embedded, EmbeddedContainer, Placed, Record, from_json};
+use sysctr_core::record::{Embedded, EmbeddedContainer, Metadata, Placed, Record, from_json};
 use sysctr_core::tree::compare::differences;
 use sysctr_core::tree::{ImageTree, Mtime, dump};
 
@@ -135,13 +135,33 @@ impl Inspection<'_> {
     fn placed(&mut self, record: &Record) -> Result<()> {
         for (path, placed) in &record.placed {
             match placed {
-                Placed::File { digest } => self.file(path, digest)?,
-                Placed::Link { target, .. } => {
-                    if self.target.probe(path)? != Found::Link(target.clone()) {
+                Placed::File { digest, metadata } => {
+                    self.file(path, digest)?;
+                    self.metadata(path, metadata.as_ref())?;
+                }
+                Placed::Link { target, metadata, .. } => {
+                    if self.target.probe(path)? == Found::Link(target.clone()) {
+                        self.metadata(path, metadata.as_ref())?;
+                    } else {
                         self.find(&format!("/{path}"), format!("is no link to {target}"));
                     }
                 }
+                Placed::Directory { metadata } => match self.target.probe(path)? {
+                    Found::Directory => self.metadata(path, Some(metadata))?,
+                    _ => self.find(&format!("/{path}"), "is no directory"),
+                },
             }
+        }
+        Ok(())
+    }
+
+    /// Owner, mode and attributes of a host file that is there.
+    fn metadata(&mut self, path: &Utf8Path, expected: Option<&Metadata>) -> Result<()> {
+        let Some((expected, found)) = expected.zip(self.target.metadata(path)?) else {
+            return Ok(());
+        };
+        if Metadata::from(&found) != *expected {
+            self.find(&format!("/{path}"), "has another owner, mode or attributes than recorded");
         }
         Ok(())
     }

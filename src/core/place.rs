@@ -3,8 +3,9 @@
 //! Paths in the target are written relative to its root (`usr/lib/…`), for use beneath a directory handle;
 //! paths that programs on the running host see begin with `/`.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::digest::Digest;
 use crate::name::ContainerName;
 
 /// Directory of all embedded containers, relative to the target's root; mode 0755.
@@ -44,6 +45,16 @@ pub const IMAGE_MANIFEST: &str = "image-manifest.json";
 pub const SETTINGS_JSON: &str = "settings.json";
 /// In a bundle directory: a host unit that `replace` put aside.
 pub const REPLACED_UNIT: &str = "replaced.service";
+
+/// In a bundle directory: what the container took the place of at `path`.
+pub fn put_aside(name: &ContainerName, path: &Utf8Path) -> String {
+    if *path == unit(name) {
+        return REPLACED_UNIT.to_owned();
+    }
+    let digest = Digest::of(path.as_str().as_bytes()).to_string();
+    let hex = digest.split_once(':').map_or(digest.as_str(), |(_, hex)| hex);
+    format!("replaced-{}", &hex[..16])
+}
 
 /// Runtime state (`--root` of runc and crun), on the running host.
 pub const RUNTIME_STATE: &str = "/run/sysctr/runtime";

@@ -1,7 +1,11 @@
 //! The one road from an image and its settings to what runs on the host, used by compose and by update.
 
+mod exports;
+mod target;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
@@ -9,16 +13,19 @@ use camino::Utf8PathBuf;
 use crate::arch::Architecture;
 pub use crate::bundle::{MountTarget, MountTargetKind};
 use crate::digest::Digest;
+use crate::exports::brought::{Brought, Read};
+pub use crate::exports::host_files::{Content, HostNode, MountUnit, Placed as HostPlaced};
 use crate::image::ImageConfig;
 use crate::name::ContainerName;
 use crate::record::{Launch, LaunchMode, to_json};
-use crate::settings::{AbsolutePath, Fallback, Seccomp, Settings};
+use crate::settings::{AbsolutePath, Fallback, Seccomp, Settings, Signal};
 use crate::tree::ImageTree;
 use crate::{bundle, units};
+pub use target::{Kind, Target, Unseen};
 
 /// Counts up whenever equal inputs come to give other bytes. The composer mixes it into a container's `inputs`, so that
 /// a newer composer renders again.
-pub const RENDERING: u32 = 1;
+pub const RENDERING: u32 = 2;
 
 /// What a container is made from. All of it is decided and read; rendering computes only.
 pub struct Input<'a> {
@@ -38,12 +45,21 @@ pub struct Input<'a> {
     pub runtime: &'a AbsolutePath,
     /// The target's architecture.
     pub architecture: Architecture,
+    /// Digest of the image's configuration.
+    pub config: &'a Digest,
+    /// What the image is called, free of the build machine's paths.
+    pub image_name: &'a str,
+    /// Reads files of the image of at most [`crate::exports::brought::MAX_BYTES`].
+    pub read: Read<'a>,
+    /// What it is placed into.
+    pub target: &'a dyn Target,
 }
 
 /// What a container becomes.
 #[derive(Debug)]
 pub struct Prepared {
-    /// `config.json` for the runtime (OCI runtime specification 1.0.2).
+    /// `config.json` for the runtime (OCI runtime specification 1.0.2). It, the unit and the preset are empty for an
+    /// image that is host files only.
     pub config_json: Vec<u8>,
     /// The unit's text.
     pub unit: Vec<u8>,
@@ -58,6 +74,14 @@ pub struct Prepared {
     pub mount_targets: Vec<MountTarget>,
     /// For the launcher.
     pub launch: Launch,
+    /// Further files of the bundle directory with their modes.
+    pub files: BTreeMap<String, (Vec<u8>, u16)>,
+    /// The image's host files that the host image carries, parents before what they hold.
+    pub host: Vec<HostPlaced>,
+    /// Bytes of those that are templates, by their path on the host.
+    pub contents: BTreeMap<String, Vec<u8>>,
+    /// Units beside the container's own.
+    pub mounts: Vec<MountUnit>,
     /// What the user should know, one sentence each; nothing that stops a compose.
     pub warnings: Vec<String>,
 }
@@ -68,18 +92,18 @@ pub struct Prepared {
 /// When image and settings don't make a container: no program to run, a user that the image does not know, a mount
 /// target whose parent is a file, a template that fails. The message names the container's setting or the image's.
 pub fn prepare(input: &Input<'_>) -> Result<Prepared> {
+    let prepared = match Brought::find(input.tree, input.read) {
+        Ok(Some(brought)) => exports::prepare(input, &brought),
+        Ok(None) => plain(input),
+        Err(error) => Err(error),
+    };
+    prepared.with_context(|| format!("preparing container {}", input.name))
+}
+
+/// The road of an image without `/exports`.
+fn plain(input: &Input<'_>) -> Result<Prepared> {
     let Input { name, settings, .. } = input;
-    let doing = || format!("preparing container {name}");
-    let bundle = bundle::generate(&bundle::Source {
-        name,
-        settings,
-        image: input.image,
-        tree: input.tree,
-        passwd: input.passwd,
-        group: input.group,
-        architecture: input.architecture,
-    })
-    .with_context(doing)?;
+    let bundle = bundle::generate(&input.bundle())?;
     let units = units::generate(&units::Source {
         name,
         settings,
@@ -87,28 +111,74 @@ pub fn prepare(input: &Input<'_>) -> Result<Prepared> {
         stop_signal: &bundle.stop_signal,
         volumes: &bundle.volumes,
         host_paths: &bundle.host_paths,
-    })
-    .with_context(doing)?;
+    })?;
+    let mode = if settings.unit.notify { LaunchMode::Notify } else { LaunchMode::Detached };
+    let mut launch = launch(settings, mode, bundle.stop_signal);
+    launch.volumes = bundle.volumes;
+    launch.empty_if_missing = bundle.empty_if_missing;
+    let mut config = bundle.config;
+    if settings.rootfs.is_some() {
+        config["root"]["path"] = exports::root(settings).into();
+    }
     Ok(Prepared {
-        config_json: to_json(&bundle.config),
+        config_json: to_json(&config),
         unit: units.unit.into_bytes(),
         tmpfiles: units.tmpfiles.map(String::into_bytes),
         preset: units.preset.into_bytes(),
         links: units.links,
         mount_targets: bundle.mount_targets,
-        launch: Launch {
-            mode: if settings.unit.notify { LaunchMode::Notify } else { LaunchMode::Detached },
-            phase: settings.unit.phase,
-            stop_signal: bundle.stop_signal,
-            stop_timeout: settings.run.stop_timeout.unwrap_or(units::STOP_TIMEOUT),
-            health: settings.unit.health.clone(),
-            volumes: bundle.volumes,
-            empty_if_missing: bundle.empty_if_missing,
-            environment_files: settings.unit.environment_files.clone(),
-            credentials: !settings.unit.credentials.is_empty(),
-        },
+        launch,
         warnings: bundle.warnings,
+        ..Prepared::nothing()
     })
+}
+
+/// What the launcher has to know, by the settings alone.
+fn launch(settings: &Settings, mode: LaunchMode, stop_signal: Signal) -> Launch {
+    Launch {
+        mode,
+        phase: settings.unit.phase,
+        stop_signal,
+        stop_timeout: settings.run.stop_timeout.unwrap_or(units::STOP_TIMEOUT),
+        health: settings.unit.health.clone(),
+        volumes: Vec::new(),
+        empty_if_missing: Vec::new(),
+        environment_files: settings.unit.environment_files.clone(),
+        credentials: !settings.unit.credentials.is_empty(),
+    }
+}
+
+impl Input<'_> {
+    fn bundle(&self) -> bundle::Source<'_> {
+        bundle::Source {
+            name: self.name,
+            settings: self.settings,
+            image: self.image,
+            tree: self.tree,
+            passwd: self.passwd,
+            group: self.group,
+            architecture: self.architecture,
+        }
+    }
+}
+
+impl Prepared {
+    fn nothing() -> Self {
+        Self {
+            config_json: Vec::new(),
+            unit: Vec::new(),
+            tmpfiles: None,
+            preset: Vec::new(),
+            links: Vec::new(),
+            mount_targets: Vec::new(),
+            launch: launch(&Settings::default(), LaunchMode::Detached, Signal::term()),
+            files: BTreeMap::new(),
+            host: Vec::new(),
+            contents: BTreeMap::new(),
+            mounts: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// What makes a container itself: SHA-256 over the image configuration's digest and the settings that reach its bundle

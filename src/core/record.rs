@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::name::{ContainerName, GroupName};
 use crate::settings::{AbsolutePath, Duration, Fallback, Health, Phase, Signal};
 pub use crate::tree::SpecialKind;
+use crate::tree::Stat;
 
 /// The format version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -102,6 +103,8 @@ pub struct Launch {
 pub enum LaunchMode {
     /// `Type=forking` with a PID file; nothing of ours stays resident.
     Detached,
+    /// The runtime stays in the foreground and systemd waits for nothing but its end.
+    Foreground,
     /// `Type=notify`; the runtime stays in the foreground.
     Notify,
 }
@@ -147,10 +150,13 @@ pub struct LeftOutRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Placed {
-    /// A regular file of root, mode 0644.
+    /// A regular file; of root, mode 0644, unless metadata say otherwise.
     File {
         /// Digest of its bytes.
         digest: Digest,
+        /// Of a host file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metadata: Option<Metadata>,
     },
     /// A symbolic link.
     Link {
@@ -159,7 +165,42 @@ pub enum Placed {
         /// Text of the host's own link that it took the place of (`unit.replace`); put back by remove.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaced: Option<String>,
+        /// Of a host file; else it is root's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metadata: Option<Metadata>,
     },
+    /// A directory of the image's host files that the target did not have. It goes with the last thing in it.
+    Directory {
+        /// Its own.
+        metadata: Metadata,
+    },
+}
+
+/// Owner, mode and attributes of a host file, as the image has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Numeric owner.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Permission bits as four octal digits; a link has `0777`.
+    pub mode: String,
+    /// Extended attributes: name, bytes that are not ASCII letters escaped, → value in hexadecimal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub xattrs: BTreeMap<String, String>,
+}
+
+impl From<&Stat> for Metadata {
+    fn from(stat: &Stat) -> Self {
+        let attributes = stat.xattrs.iter().flat_map(|xattrs| xattrs.iter());
+        let hex = |value: &[u8]| value.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            uid: stat.uid,
+            gid: stat.gid,
+            mode: format!("{:04o}", stat.mode),
+            xattrs: attributes.map(|(name, value)| (name.escape_ascii().to_string(), hex(value))).collect(),
+        }
+    }
 }
 
 /// `embedded.json`: the index of what a target embeds. It is readable by all; it holds no secret and no clock.

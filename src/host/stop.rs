@@ -27,7 +27,7 @@ pub fn stop(name: &ContainerName) -> Result<()> {
         State::Alive { pid, .. } => end(name, &active.record.launch, &runtime, pid),
         State::Absent | State::Stopped => Ok(()),
     };
-    if active.record.launch.mode == LaunchMode::Notify {
+    if active.record.launch.mode != LaunchMode::Detached {
         leave_to_foreground(name);
     }
     // Also after a payload that had to be killed; the first reason is the one to tell.

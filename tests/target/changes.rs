@@ -43,7 +43,11 @@ fn changes_that_are_refused() {
         ("usr/lib/fifo", link(), "putting usr/lib/fifo: a FIFO is there already"),
         ("usr/lib/fifo", Change::Remove, "removing usr/lib/fifo: it is a FIFO, not ours"),
         ("usr/lib/systemd", Change::Remove, "removing usr/lib/systemd: it is a directory, not ours"),
-        ("usr/lib/empty", Change::MakeDirectory, "putting usr/lib/empty: a directory is there already"),
+        (
+            "usr/lib/empty",
+            Change::MakeDirectory(Stat::implied(0o755)),
+            "putting usr/lib/empty: a directory is there already",
+        ),
         ("usr/../x", link(), "path \"usr/../x\" is not relative to the root and free of `..`"),
         ("/usr/x", link(), "path \"/usr/x\" is not relative to the root and free of `..`"),
         (

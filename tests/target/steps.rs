@@ -40,7 +40,7 @@ fn first(staging: &Staging<'_>) -> Result<Placement> {
         (format!("{EMBEDDED}/old").into(), bundle(staging, "old", "1")?),
         ("usr/lib/tmpfiles.d/sysctr-web.conf".into(), file("d /var/lib/sysctr/web\n")),
         (format!("{UNITS}/web.service").into(), file("[Service]\n")),
-        (format!("{UNITS}/host.target.wants").into(), Change::MakeDirectory),
+        (format!("{UNITS}/host.target.wants").into(), Change::MakeDirectory(Stat::implied(0o755))),
         (
             format!("{UNITS}/host.target.wants/web.service").into(),
             Change::Put(PlacedLeaf::Link("../web.service".into())),

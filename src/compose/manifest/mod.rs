@@ -14,7 +14,7 @@ use serde::Deserialize;
 use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::ImageRef;
 use sysctr_core::name::{ContainerName, GroupName, InvalidName};
-use sysctr_core::settings::{Fallback, Limits, Run, Seccomp, Settings, Unit};
+use sysctr_core::settings::{AbsolutePath, Fallback, Limits, Run, Seccomp, Settings, Unit};
 
 use location::{Source, Syntax};
 
@@ -65,6 +65,11 @@ struct ContainerFile {
     /// What runs when the active generation can't be read; default none.
     #[serde(default)]
     fallback: Fallback,
+    /// A directory of the host that is the root instead of the image's.
+    rootfs: Option<AbsolutePath>,
+    /// Host files of the image that may take the place of the target's.
+    #[serde(default)]
+    allow_conflicts: Vec<AbsolutePath>,
     /// Values for templates.
     #[serde(default)]
     set: BTreeMap<String, String>,
@@ -194,6 +199,8 @@ impl Container {
             enable: written.enable.unwrap_or(true),
             runtime: written.runtime.unwrap_or_else(|| "runc".into()),
             fallback: written.fallback,
+            rootfs: written.rootfs,
+            allow_conflicts: written.allow_conflicts,
             set: written.set,
             run: written.run,
             limits: written.limits,

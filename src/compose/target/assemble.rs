@@ -8,7 +8,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use sysctr_core::place;
-use sysctr_core::placement::{Bundle, PlacedLeaf};
+use sysctr_core::placement::{Body, Brought, Bundle, PlacedLeaf};
 use sysctr_core::tree::{ContentId, Dir, FileName, ImageTree, Leaf, LeafId, Node, Stat, TreePath};
 
 use super::beneath;
@@ -31,13 +31,13 @@ pub(super) struct Assembler<'a> {
 }
 
 impl Assembler<'_> {
-    /// Makes an empty directory of root, mode 0755.
-    pub(super) fn directory(&self, into: &OwnedFd, name: &str) -> Result<()> {
-        let dir = beneath::make_dir(into, name, 0o755)?;
-        self.owners.directory(&dir, &Stat::implied(0o755))
+    /// Makes an empty directory.
+    pub(super) fn directory(&self, into: &OwnedFd, name: &str, stat: &Stat) -> Result<()> {
+        let dir = beneath::make_dir(into, name, 0o700)?;
+        self.owners.directory(&dir, stat)
     }
 
-    /// Makes a file or link of root.
+    /// Makes a file or link.
     pub(super) fn leaf(&self, into: &OwnedFd, name: &str, leaf: &PlacedLeaf) -> Result<()> {
         match leaf {
             PlacedLeaf::File(file) => {
@@ -49,7 +49,38 @@ impl Assembler<'_> {
                 rustix::fs::symlinkat(text, into, name)?;
                 self.owners.leaf(into.as_fd(), name.as_bytes(), Made::Link, &Stat::implied(0o777))
             }
+            PlacedLeaf::Brought(brought) => self.brought(into, name, brought),
         }
+    }
+
+    /// Makes a host file. The contents of its image are staged still.
+    fn brought(&self, into: &OwnedFd, name: &str, brought: &Brought) -> Result<()> {
+        let made = match &brought.body {
+            Body::Bytes(bytes) => {
+                write_all(&create(into.as_fd(), name.as_bytes())?, bytes)?;
+                Made::File
+            }
+            Body::Content { container, id, .. } => {
+                let file = create(into.as_fd(), name.as_bytes())?;
+                let layer = ["contents", container.as_str(), &contents::layer_name(id.layer)];
+                let mut dir: Option<OwnedFd> = None;
+                for name in layer {
+                    dir = Some(beneath::enter(dir.as_ref().unwrap_or(self.staging), name)?);
+                }
+                let dir = dir.unwrap_or_else(|| unreachable!("three names were entered"));
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let staged = rustix::fs::openat(&dir, contents::file_name(*id), flags, Mode::empty());
+                let mut staged = std::fs::File::from(staged.context("opening its staged content")?);
+                let mut copy = std::fs::File::from(file);
+                std::io::copy(&mut staged, &mut copy).context("copying its staged content")?;
+                Made::File
+            }
+            Body::Link(text) => {
+                rustix::fs::symlinkat(text, into, name)?;
+                Made::Link
+            }
+        };
+        self.owners.leaf(into.as_fd(), name.as_bytes(), made, &brought.stat)
     }
 
     /// Makes a bundle directory, taking the staged contents of its image.

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
 use rustix::fs::{OFlags, StatVfsMountFlags};
-use sysctr_core::placement::{Change, Placement};
+use sysctr_core::placement::{Change, PlacedLeaf, Placement};
 use sysctr_core::tree::{Dir, ImageTree, Node, Stat};
 
 use super::{beneath, marks};
@@ -117,15 +117,20 @@ pub(super) fn owners_mapped(placement: &Placement) -> Result<()> {
         return Ok(());
     }
     for (path, change) in &placement.changes {
-        let Change::PutBundle(bundle) = change else { continue };
-        stats(&bundle.tree, |stat| {
+        let check = |stat: &Stat| {
             for (kind, id, map) in [("user", stat.uid, &users), ("group", stat.gid, &groups)] {
                 if !map.has(id) {
                     bail!("preparing {path}: {kind} {id} is not in this user namespace; {WAYS_OUT}");
                 }
             }
             Ok(())
-        })?;
+        };
+        match change {
+            Change::PutBundle(bundle) => stats(&bundle.tree, check)?,
+            Change::MakeDirectory(stat) => check(stat)?,
+            Change::Put(PlacedLeaf::Brought(brought)) => check(&brought.stat)?,
+            Change::Put(_) | Change::Remove | Change::RemoveDirectory => {}
+        }
     }
     Ok(())
 }

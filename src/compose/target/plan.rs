@@ -62,8 +62,8 @@ fn kind(root: &OwnedFd, before: &[Mark], path: &Utf8Path, change: &Change) -> Re
     let in_embedded = path.parent() == Some(Utf8Path::new(place::EMBEDDED_DIR));
     let there = found(root, path)?;
     let kind = match (change, there) {
-        (Change::MakeDirectory, None) => Kind::MakeDirectory,
-        (Change::MakeDirectory, Some(FileType::Directory)) if is_made(before, path) => return Ok(None),
+        (Change::MakeDirectory(_), None) => Kind::MakeDirectory,
+        (Change::MakeDirectory(_), Some(FileType::Directory)) if is_made(before, path) => return Ok(None),
         (Change::Put(_), None | Some(FileType::RegularFile | FileType::Symlink)) => Kind::Put,
         (Change::PutBundle(_), _) if !in_embedded => {
             bail!("putting a bundle at {path}: bundles lie in {}", place::EMBEDDED_DIR)

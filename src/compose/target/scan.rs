@@ -234,6 +234,19 @@ fn metadata(stat: &rustix::fs::Stat, xattrs: Option<Box<Xattrs>>) -> Stat {
     Stat { uid: stat.st_uid, gid: stat.st_gid, mode, mtime: Some(Stamp::of(stat).into()), xattrs }
 }
 
+/// Metadata of the file, link or directory `name` in `dir`; `None` if there is nothing.
+///
+/// # Errors
+/// When they can't be read.
+pub(super) fn of(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>> {
+    let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(metadata(&stat, attributes(&Source::Link(&link_path(dir, name)))?)))
+}
+
 /// Where attributes are read from.
 enum Source<'a> {
     Open(BorrowedFd<'a>),

@@ -107,10 +107,13 @@ impl<'a> Staging<'a> {
         let swap = Swap::create(self.root.fd(), &self.dir)?;
         let owners = Owners::new(Stamp(self.epoch.seconds(), 0));
         let assembler = Assembler { staging: &self.dir, owners, interrupt };
-        for (number, (operation, change)) in journal.operations.iter().zip(changes).enumerate() {
+        // Bundles take the staged contents away, of which host files are copies.
+        let mut steps: Vec<_> = journal.operations.iter().zip(changes).enumerate().collect();
+        steps.sort_by_key(|(_, (_, change))| matches!(change, Change::PutBundle(_)));
+        for (number, (operation, change)) in steps {
             let (into, name) = (swap.new_side(), number.to_string());
             match change {
-                Change::MakeDirectory => assembler.directory(into, &name),
+                Change::MakeDirectory(stat) => assembler.directory(into, &name, stat),
                 Change::Put(leaf) => assembler.leaf(into, &name, leaf),
                 Change::PutBundle(bundle) => assembler.bundle(into, &name, bundle),
                 Change::Remove | Change::RemoveDirectory => Ok(()),

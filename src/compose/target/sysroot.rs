@@ -1,6 +1,6 @@
 //! A root directory of a system that is not booted.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::place;
 use sysctr_core::placement::{Found, Ground};
+use sysctr_core::tree::Stat;
 
 use super::beneath::{self, Stamp};
 use super::journal::read_file;
@@ -128,6 +129,32 @@ impl Sysroot {
         };
         let stat = rustix::fs::fstat(&file).with_context(looking)?;
         Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0)
+    }
+
+    /// Metadata of what lies at `path`, itself not followed; `None` if nothing does.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn metadata(&self, path: &Utf8Path) -> Result<Option<Stat>> {
+        let reading = || format!("looking at {path} in root {}", self.path);
+        let (parent, name) = beneath::split(path)?;
+        match beneath::open(&self.fd, parent, OFlags::RDONLY | OFlags::DIRECTORY).with_context(reading)? {
+            Some(parent) => scan::of(parent.as_fd(), name.as_bytes()).with_context(reading),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether `path` leads to a directory, links followed beneath the root; `None` if it leads to nothing.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    pub fn is_directory(&self, path: &Utf8Path) -> Result<Option<bool>> {
+        let looking = || format!("looking at {path} in root {}", self.path);
+        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
+            return Ok(None);
+        };
+        let stat = rustix::fs::fstat(&file).with_context(looking)?;
+        Ok(Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
     }
 
     /// The names in the directory at `path` in byte order, links followed beneath the root; none if there is no

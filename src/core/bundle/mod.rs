@@ -61,6 +61,11 @@ pub struct Bundle {
     pub warnings: Vec<String>,
 }
 
+/// What asks the payload to stop; doubts go to `warnings`.
+pub fn stop_signal(source: &Source<'_>, warnings: &mut Vec<String>) -> Signal {
+    process::stop_signal(source, warnings)
+}
+
 /// Decides the bundle. Equal sources give equal values.
 ///
 /// # Errors

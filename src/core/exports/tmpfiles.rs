@@ -64,6 +64,23 @@ pub fn check(rendered: &[u8]) -> Result<Fragment> {
     Ok(fragment)
 }
 
+/// What a line makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Its path.
+    pub path: String,
+    /// Whether that is a directory.
+    pub directory: bool,
+}
+
+/// What lines make, whoever wrote them: those that we don't understand make nothing that we know of.
+pub fn made(text: &[u8]) -> Vec<Made> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let parsed = lines.filter_map(|line| parse(line).ok()).filter(|line| MAKING.contains(line.letter));
+    parsed.map(|line| Made { directory: "dDvqQ".contains(line.letter), path: line.path }).collect()
+}
+
 fn parse(line: &str) -> Result<Line> {
     let mut rest = line;
     let mut next = || word(&mut rest);

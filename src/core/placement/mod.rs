@@ -18,8 +18,8 @@ pub use present::Present;
 
 use crate::digest::Digest;
 use crate::name::ContainerName;
-use crate::record::Placed;
-use crate::tree::{ImageTree, Mtime};
+use crate::record::{Metadata, Placed};
+use crate::tree::{ContentId, ImageTree, Mtime, Stat};
 
 /// What lies at a path of the target, itself not followed if it is a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,37 @@ pub enum PlacedLeaf {
     File(PlacedFile),
     /// A link of root with this text.
     Link(String),
+    /// A file or link that the image brings for the host.
+    Brought(Box<Brought>),
+}
+
+/// A file or link with the owner, mode and attributes that the image gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brought {
+    /// Its metadata; without a time stamp it gets the compose's epoch.
+    pub stat: Stat,
+    /// What it is.
+    pub body: Body,
+}
+
+/// What an image brings at one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// A file with these bytes.
+    Bytes(Vec<u8>),
+    /// A file with the bytes of a file of the image, which were staged.
+    Content {
+        /// Whose image.
+        container: ContainerName,
+        /// Which content.
+        id: ContentId,
+        /// Length in bytes.
+        size: u64,
+        /// Digest of the bytes.
+        digest: Digest,
+    },
+    /// A link with this text.
+    Link(String),
 }
 
 /// A bundle directory: mode 0700 root, its `rootfs` and the files beside that.
@@ -93,8 +124,8 @@ pub struct Bundle {
 /// One change at one path, relative to the target's root. Parents of what is put exist by then.
 #[derive(Debug)]
 pub enum Change {
-    /// Makes a directory of root, mode 0755, where nothing is.
-    MakeDirectory,
+    /// Makes a directory where nothing is.
+    MakeDirectory(Stat),
     /// Puts a file or link there; a file or link that is there goes away.
     Put(PlacedLeaf),
     /// Puts a bundle there; a bundle that is there goes away.
@@ -125,6 +156,11 @@ impl PlacedLeaf {
         match self {
             Self::File(file) => file.bytes.len() as u64,
             Self::Link(_) => 0,
+            Self::Brought(brought) => match &brought.body {
+                Body::Bytes(bytes) => bytes.len() as u64,
+                Body::Content { size, .. } => *size,
+                Body::Link(_) => 0,
+            },
         }
     }
 
@@ -133,20 +169,38 @@ impl PlacedLeaf {
         match self {
             Self::File(file) => Digest::of(&file.bytes),
             Self::Link(text) => Digest::of(text.as_bytes()),
+            Self::Brought(brought) => match &brought.body {
+                Body::Bytes(bytes) => Digest::of(bytes),
+                Body::Content { digest, .. } => *digest,
+                Body::Link(text) => Digest::of(text.as_bytes()),
+            },
         }
     }
 
     /// As the record of its container has it.
     fn record(&self, replaced: Option<&Self>) -> Placed {
-        match self {
-            Self::File(file) => Placed::File { digest: Digest::of(&file.bytes) },
-            Self::Link(text) => {
-                let replaced = match replaced {
-                    Some(Self::Link(text)) => Some(text.clone()),
-                    Some(Self::File(_)) | None => None,
-                };
-                Placed::Link { target: text.clone(), replaced }
+        let metadata = match self {
+            Self::Brought(brought) => Some(Metadata::from(&brought.stat)),
+            Self::File(_) | Self::Link(_) => None,
+        };
+        match self.link() {
+            None => Placed::File { digest: self.digest(), metadata },
+            Some(text) => {
+                let replaced = replaced.and_then(Self::link).map(str::to_owned);
+                Placed::Link { target: text.to_owned(), replaced, metadata }
             }
+        }
+    }
+
+    /// A link's text.
+    fn link(&self) -> Option<&str> {
+        match self {
+            Self::Link(text) => Some(text),
+            Self::File(_) => None,
+            Self::Brought(brought) => match &brought.body {
+                Body::Link(text) => Some(text),
+                Body::Bytes(_) | Body::Content { .. } => None,
+            },
         }
     }
 }

@@ -9,8 +9,8 @@ use super::{Bundle, Change, Found, Ground, PlacedFile, PlacedLeaf, Placement, Pr
 use crate::digest::Digest;
 use crate::name::{ContainerName, GroupName};
 use crate::place;
-use crate::record::{self, Embedded, EmbeddedContainer, Placed, Record};
-use crate::tree::ImageTree;
+use crate::record::{self, Embedded, EmbeddedContainer, Metadata, Placed, Record};
+use crate::tree::{ImageTree, Stat};
 
 /// A unit is text of people; one above this is none.
 const MAX_UNIT_BYTES: u64 = 16 << 20;
@@ -26,10 +26,16 @@ pub struct Draft {
     pub tree: ImageTree,
     /// Files of the bundle directory.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// Modes of those that are not 0644.
+    pub modes: BTreeMap<String, u16>,
+    /// Directories outside that the target lacks, parents before what they hold.
+    pub directories: Vec<(Utf8PathBuf, Stat)>,
     /// What lies outside, in the order in which it is put there.
     pub placed: Vec<(Utf8PathBuf, PlacedLeaf)>,
     /// What happens when a unit of the host stands in its way.
     pub clash: Clash,
+    /// Paths at which a file or link of the host is put aside, whatever `clash` says.
+    pub allowed: BTreeSet<Utf8PathBuf>,
 }
 
 /// `unit.replace`.
@@ -60,7 +66,7 @@ pub struct Planner<'a, G> {
     bundles: Vec<(Utf8PathBuf, Change)>,
     puts: Vec<(Utf8PathBuf, Change)>,
     removals: Vec<(Utf8PathBuf, Change)>,
-    directories: BTreeSet<Utf8PathBuf>,
+    directories: BTreeMap<Utf8PathBuf, Stat>,
     over: BTreeSet<Utf8PathBuf>,
 }
 
@@ -75,7 +81,7 @@ impl<'a, G: Ground> Planner<'a, G> {
             bundles: Vec::new(),
             puts: Vec::new(),
             removals: Vec::new(),
-            directories: BTreeSet::new(),
+            directories: BTreeMap::new(),
             over: BTreeSet::new(),
         }
     }
@@ -86,7 +92,7 @@ impl<'a, G: Ground> Planner<'a, G> {
     /// When another group has the name, or a unit of the host stands in its way.
     pub fn foresee(&self, name: &ContainerName, group: &GroupName, clash: Clash) -> Result<()> {
         check_group(&self.present.embedded, name, group)?;
-        self.replaced(name, &place::unit(name), clash).map(drop)
+        self.replaced(name, &place::unit(name), clash, &BTreeSet::new()).map(drop)
     }
 
     /// Embeds a container in the place of one of its name, if there is one.
@@ -94,25 +100,35 @@ impl<'a, G: Ground> Planner<'a, G> {
     /// # Errors
     /// When another group has the name, or something else stands where it puts things.
     pub fn embed(&mut self, draft: Draft) -> Result<()> {
-        let Draft { mut record, inputs, tree, files, placed, clash } = draft;
+        let Draft { mut record, inputs, tree, files, modes, directories, placed, clash, allowed } = draft;
         let name = record.name.clone();
         check_group(&self.present.embedded, &name, &record.group)?;
         let old = self.present.records.get(&name);
-        let mut files: BTreeMap<_, _> =
-            files.into_iter().map(|(file, bytes)| (file, PlacedLeaf::of(bytes))).collect();
+        let mode = |file: &str| modes.get(file).copied().unwrap_or(0o644);
+        let leaf = |file: &str, bytes| PlacedLeaf::File(PlacedFile { bytes, mode: mode(file), mtime: None });
+        let files = files.into_iter().map(|(file, bytes)| {
+            let leaf = leaf(&file, bytes);
+            (file, leaf)
+        });
+        let mut files: BTreeMap<_, _> = files.collect();
+        for (path, stat) in directories {
+            self.directory(&mut record, path, stat)?;
+        }
         for (path, leaf) in &placed {
-            let replaced = self.replaced(&name, path, clash)?;
+            let replaced = self.replaced(&name, path, clash, &allowed)?;
             record.placed.insert(path.clone(), leaf.record(replaced.as_ref()));
+            // The record holds the text of a link that a link takes the place of.
             if let Some(aside) = replaced
-                && *path == place::unit(&name)
+                && (leaf.link().is_none() || aside.link().is_none())
             {
-                files.insert(place::REPLACED_UNIT.to_owned(), aside);
+                files.insert(place::put_aside(&name, path), aside);
             }
         }
         // With another epoch an equal file still gets another time stamp.
         let comparable = old.is_some_and(|old| old.tree.epoch == record.tree.epoch);
         for (path, leaf) in placed {
-            if !comparable || !self.lies_at(&path, &leaf)? {
+            let known = old.and_then(|old| old.placed.get(&path));
+            if !comparable || !self.lies_at(&path, &leaf, known)? {
                 self.put(path, leaf)?;
             }
         }
@@ -238,7 +254,7 @@ impl<'a, G: Ground> Planner<'a, G> {
         if stood {
             self.over.insert(index_path.clone());
         }
-        let made = self.directories.into_iter().map(|path| (path, Change::MakeDirectory));
+        let made = self.directories.into_iter().map(|(path, stat)| (path, Change::MakeDirectory(stat)));
         let mut changes: Vec<_> = made.collect();
         changes.extend(self.bundles);
         changes.extend(self.puts);
@@ -253,7 +269,7 @@ impl<'a, G: Ground> Planner<'a, G> {
     /// Updates the list of directories that are ours; tells those that nothing needs any more, the deepest first.
     fn settle_directories(&mut self, empty: bool) -> Vec<Utf8PathBuf> {
         let mut ours: BTreeSet<_> = self.next.directories.iter().cloned().collect();
-        ours.extend(self.directories.iter().cloned());
+        ours.extend(self.directories.keys().cloned());
         ours.extend(self.present.missing_homes.iter().cloned());
         let mut needed: BTreeSet<Utf8PathBuf> =
             self.records.values().flat_map(|record| record.placed.keys().cloned()).collect();
@@ -270,7 +286,13 @@ impl<'a, G: Ground> Planner<'a, G> {
     }
 
     /// What of the host stands at `path`, to be put aside; `None` if nothing does or it is the container's own.
-    fn replaced(&self, name: &ContainerName, path: &Utf8Path, clash: Clash) -> Result<Option<PlacedLeaf>> {
+    fn replaced(
+        &self,
+        name: &ContainerName,
+        path: &Utf8Path,
+        clash: Clash,
+        allowed: &BTreeSet<Utf8PathBuf>,
+    ) -> Result<Option<PlacedLeaf>> {
         for (other, record) in self.records.iter().filter(|(other, _)| *other != name) {
             if record.placed.contains_key(path) {
                 bail!("placing container {name}: /{path} belongs to container {other} already");
@@ -280,11 +302,12 @@ impl<'a, G: Ground> Planner<'a, G> {
             return self.put_aside(name, path, was);
         }
         let found = self.ground.probe(path)?;
+        let clash = if allowed.contains(path) { Clash::PutAside } else { clash };
         let unit = place::unit(name);
-        let ours_to_move = *path == unit || path.starts_with(place::UNIT_DIR);
+        let ours_to_move = allowed.contains(path) || *path == unit || path.starts_with(place::UNIT_DIR);
         match (found, clash) {
             (Found::Nothing, _) => Ok(None),
-            (Found::File { mode, mtime, .. }, Clash::PutAside) if *path == unit => {
+            (Found::File { mode, mtime, .. }, Clash::PutAside) if *path == unit || allowed.contains(path) => {
                 let bytes = self.ground.read(path, MAX_UNIT_BYTES)?.unwrap_or_default();
                 Ok(Some(PlacedLeaf::File(PlacedFile { bytes, mode, mtime: Some(mtime) })))
             }
@@ -298,13 +321,10 @@ impl<'a, G: Ground> Planner<'a, G> {
 
     /// What the container's earlier compose put aside at `path`.
     fn put_aside(&self, name: &ContainerName, path: &Utf8Path, was: &Placed) -> Result<Option<PlacedLeaf>> {
-        if let Placed::Link { replaced, .. } = was {
-            return Ok(replaced.clone().map(PlacedLeaf::Link));
+        if let Placed::Link { replaced: Some(text), .. } = was {
+            return Ok(Some(PlacedLeaf::Link(text.clone())));
         }
-        if *path != place::unit(name) {
-            return Ok(None);
-        }
-        let aside = place::bundle(name).join(place::REPLACED_UNIT);
+        let aside = place::bundle(name).join(place::put_aside(name, path));
         match self.ground.probe(&aside)? {
             Found::File { mode, mtime, .. } => {
                 let bytes = self.ground.read(&aside, MAX_UNIT_BYTES)?.unwrap_or_default();
@@ -317,6 +337,10 @@ impl<'a, G: Ground> Planner<'a, G> {
 
     /// Takes the container's own thing away and puts back what it put aside.
     fn take_away(&mut self, name: &ContainerName, path: &Utf8Path, was: &Placed) -> Result<()> {
+        // Directories go with the last thing in them.
+        if matches!(was, Placed::Directory { .. }) {
+            return Ok(());
+        }
         self.over.insert(path.to_owned());
         let change = match self.put_aside(name, path, was)? {
             Some(leaf) => Change::Put(leaf),
@@ -337,9 +361,55 @@ impl<'a, G: Ground> Planner<'a, G> {
         Ok(())
     }
 
-    /// Whether `leaf` lies at `path` already; time stamps aside.
-    fn lies_at(&self, path: &Utf8Path, leaf: &PlacedLeaf) -> Result<bool> {
+    /// Puts a directory of host files on the list of what is made, unless it stands there.
+    fn directory(&mut self, record: &mut Record, path: Utf8PathBuf, stat: Stat) -> Result<()> {
+        let name = record.name.clone();
+        let placed = Placed::Directory { metadata: Metadata::from(&stat) };
+        for (other, theirs) in self.records.iter().filter(|(other, _)| **other != name) {
+            if theirs.placed.get(&path).is_some_and(|theirs| *theirs != placed) {
+                bail!("placing container {name}: /{path} belongs to container {other} already, and differs");
+            }
+        }
+        let old = self.present.records.get(&name).and_then(|old| old.placed.get(&path));
+        match (self.ground.probe(&path)?, old) {
+            (Found::Nothing, _) => {
+                self.need_parents(&path)?;
+                self.directories.insert(path.clone(), stat);
+            }
+            (Found::Directory, None) => {}
+            (Found::Directory, Some(old)) if *old == placed => {}
+            _ => bail!(
+                "placing container {name}: the directory /{path} has another owner or mode than before, or takes the \
+                 place of a file; remove the container first"
+            ),
+        }
+        record.placed.insert(path, placed);
+        Ok(())
+    }
+
+    /// Whether `leaf` lies at `path` already; time stamps aside. `known` is what the record says of it.
+    fn lies_at(&self, path: &Utf8Path, leaf: &PlacedLeaf, known: Option<&Placed>) -> Result<bool> {
         Ok(match (self.ground.probe(path)?, leaf) {
+            (found, PlacedLeaf::Brought(_)) => {
+                let same = match (known, leaf.record(None)) {
+                    (
+                        Some(Placed::File { digest, metadata }),
+                        Placed::File { digest: wanted, metadata: other },
+                    ) => *digest == wanted && *metadata == other,
+                    (
+                        Some(Placed::Link { target, metadata, .. }),
+                        Placed::Link { target: text, metadata: other, .. },
+                    ) => *target == text && *metadata == other,
+                    _ => false,
+                };
+                same && match found {
+                    Found::Link(text) => leaf.link() == Some(&text),
+                    Found::File { size, .. } if size == leaf.bytes() => {
+                        self.ground.read(path, size)?.is_some_and(|bytes| Digest::of(&bytes) == leaf.digest())
+                    }
+                    _ => false,
+                }
+            }
             (Found::Link(text), PlacedLeaf::Link(target)) => text == *target,
             (Found::File { mode, size, .. }, PlacedLeaf::File(file)) => {
                 mode == file.mode
@@ -369,7 +439,7 @@ impl<'a, G: Ground> Planner<'a, G> {
             if self.ground.probe(parent)? != Found::Nothing {
                 break;
             }
-            self.directories.insert(parent.to_owned());
+            self.directories.entry(parent.to_owned()).or_insert_with(|| Stat::implied(0o755));
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ impl Map {
         }
         for (path, change) in &placement.changes {
             match change {
-                Change::MakeDirectory => assert!(self.1.insert(path.clone()), "{path} stood there"),
+                Change::MakeDirectory(_) => assert!(self.1.insert(path.clone()), "{path} stood there"),
                 Change::Put(leaf) => {
                     assert!(self.1.contains(path.parent().unwrap()), "{path} has no parent");
                     self.0.insert(path.clone(), leaf.clone());
@@ -62,6 +62,7 @@ impl Ground for Map {
         Ok(match self.0.get(path) {
             None => Found::Nothing,
             Some(PlacedLeaf::Link(text)) => Found::Link(text.clone()),
+            Some(PlacedLeaf::Brought(_)) => unreachable!("this host has files of its own only"),
             Some(PlacedLeaf::File(file)) => Found::File {
                 mode: file.mode,
                 size: file.bytes.len() as u64,
@@ -73,7 +74,7 @@ impl Ground for Map {
     fn read(&self, path: &Utf8Path, _: u64) -> Result<Option<Vec<u8>>> {
         Ok(self.0.get(path).and_then(|leaf| match leaf {
             PlacedLeaf::File(file) => Some(file.bytes.clone()),
-            PlacedLeaf::Link(_) => None,
+            PlacedLeaf::Link(_) | PlacedLeaf::Brought(_) => None,
         }))
     }
 }
@@ -131,6 +132,9 @@ fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
             (crate::place::unit(&name), PlacedLeaf::of(unit.as_bytes().to_vec())),
             (link.into(), PlacedLeaf::Link(format!("../{name}.service"))),
         ],
+        modes: BTreeMap::new(),
+        directories: Vec::new(),
+        allowed: BTreeSet::new(),
         clash,
     }
 }
@@ -147,7 +151,7 @@ fn embed(map: &mut Map, drafts: Vec<Draft>, removed: &[&str]) -> Result<Vec<Stri
     let placement = planner.finish()?.placement;
     map.apply(&placement);
     let word = |change: &Change| match change {
-        Change::MakeDirectory => "mkdir",
+        Change::MakeDirectory(_) => "mkdir",
         Change::Put(_) => "put",
         Change::PutBundle(_) => "bundle",
         Change::Remove => "remove",

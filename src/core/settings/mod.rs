@@ -334,6 +334,12 @@ pub struct Settings {
     pub runtime: String,
     /// See [`Fallback`].
     pub fallback: Fallback,
+    /// A directory of the host that is the root instead of the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<AbsolutePath>,
+    /// Host files that may take the place of the target's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_conflicts: Vec<AbsolutePath>,
     /// Values for templates.
     pub set: BTreeMap<String, String>,
     /// `[container.run]`.
@@ -357,6 +363,8 @@ impl Default for Settings {
             enable: true,
             runtime: "runc".into(),
             fallback: Fallback::default(),
+            rootfs: None,
+            allow_conflicts: Vec::new(),
             set: BTreeMap::new(),
             run: Run::default(),
             limits: Limits::default(),

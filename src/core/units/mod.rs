@@ -17,6 +17,7 @@ use crate::name::ContainerName;
 use crate::record::VolumeSeed;
 use crate::settings::{AbsolutePath, Settings, Signal};
 pub use service::STOP_TIMEOUT;
+pub use tmpfiles::lines as tmpfiles;
 
 /// What units are made from.
 pub struct Source<'a> {

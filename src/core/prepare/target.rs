@@ -1,0 +1,77 @@
+//! What preparing a container asks about its target. The composer answers by the root that it writes into.
+
+use anyhow::Result;
+use camino::Utf8Path;
+
+use crate::exports::host_files::{Ground, Lies};
+
+/// What a path of the host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// There is no target to look at.
+    Unknown,
+    /// The target has nothing there.
+    Missing,
+    /// A directory.
+    Directory,
+    /// Something else.
+    Other,
+}
+
+/// A target as it would be without the container.
+pub trait Target {
+    /// What lies at `path`, relative to the root, itself not followed.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    fn lies(&self, path: &Utf8Path) -> Result<Lies>;
+
+    /// What the host's absolute `path` leads to.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    fn kind(&self, path: &str) -> Result<Kind>;
+
+    /// The bytes of the regular file at `path`, relative to the root; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// When it can't be read or is larger than `max` bytes.
+    fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>>;
+
+    /// The names in the directory at `path`, sorted.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn names(&self, path: &Utf8Path) -> Result<Vec<String>>;
+}
+
+/// No target: nothing lies anywhere, and nothing is known to be missing.
+#[derive(Debug, Clone, Copy)]
+pub struct Unseen;
+
+impl Target for Unseen {
+    fn lies(&self, _: &Utf8Path) -> Result<Lies> {
+        Ok(Lies::Nothing)
+    }
+
+    fn kind(&self, _: &str) -> Result<Kind> {
+        Ok(Kind::Unknown)
+    }
+
+    fn read(&self, _: &Utf8Path, _: u64) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn names(&self, _: &Utf8Path) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+/// A target as the rooms below know it.
+pub(super) struct GroundOf<'a>(pub &'a dyn Target);
+
+impl Ground for GroundOf<'_> {
+    fn lies(&self, path: &Utf8Path) -> Result<Lies> {
+        self.0.lies(path)
+    }
+}
