@@ -48,6 +48,7 @@ const HOST: &[&str] = &[
     "payload",
     "volumes",
     "late_bound",
+    "set",
     "run",
     "stop",
     "exec",

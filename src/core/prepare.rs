@@ -192,6 +192,7 @@ pub fn origin(config: &Digest, settings: &Settings) -> Digest {
     settings.enable = true;
     settings.fallback = Fallback::default();
     settings.unit.replace = false;
+    settings.allow_conflicts.clear();
     if settings.unit_template.is_some() {
         settings.unit.template = None;
     }

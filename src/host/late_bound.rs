@@ -137,13 +137,12 @@ impl Changes {
         Ok(())
     }
 
-    /// Writes the changed configuration into the container's run directory, which is then the bundle to run.
+    /// Writes `config`, changed, into the container's run directory, which is then the bundle to run.
     ///
     /// # Errors
-    /// When the bundle's configuration can't be read, or the changed one not be written.
-    pub fn write(&self, name: &ContainerName, bundle: &Utf8Path) -> Result<Utf8PathBuf> {
+    /// When it can't be changed or written.
+    pub fn write(&self, name: &ContainerName, bundle: &Utf8Path, mut config: Value) -> Result<Utf8PathBuf> {
         let run_dir = place::run_dir(name);
-        let mut config = config(bundle)?;
         let doing = || format!("changing {}", bundle.join(place::CONFIG_JSON));
         self.apply(&mut config, bundle, &run_dir).with_context(doing)?;
         if !self.missing.is_empty() {

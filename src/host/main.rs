@@ -11,6 +11,7 @@ mod note;
 mod payload;
 mod run;
 mod runtime;
+mod set;
 mod status;
 mod stop;
 mod volumes;

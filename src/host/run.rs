@@ -15,6 +15,7 @@ use crate::active::{self, Active};
 use crate::cgroup::{self, Seat};
 use crate::late_bound::{self, Handed};
 use crate::runtime::{self, Kind, Runtime, State};
+use crate::set;
 use crate::volumes;
 
 /// Who waits for the payload.
@@ -93,7 +94,11 @@ fn bundle(active: &Active, seat: &Seat) -> Result<Utf8PathBuf> {
     if *seat == Seat::Outside {
         changes.cgroups_path = Some(format!("/sysctr/{name}"));
     }
-    if changes.is_empty() { Ok(active.bundle.clone()) } else { changes.write(name, &active.bundle) }
+    match set::rendered(active)? {
+        None if changes.is_empty() => Ok(active.bundle.clone()),
+        None => changes.write(name, &active.bundle, late_bound::config(&active.bundle)?),
+        Some(config) => changes.write(name, &active.bundle, config),
+    }
 }
 
 /// The runtime with its options, this process put where the runtime must begin.
