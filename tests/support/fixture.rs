@@ -161,6 +161,11 @@ impl Image {
         Self::oci("built", "1")
     }
 
+    /// A shape of fixtures/exports, or `serve`.
+    pub const fn exports(shape: &'static str) -> Self {
+        Self::oci("exports-images", shape)
+    }
+
     /// Name of its fixture.
     pub fn fixture(&self) -> &'static str {
         self.fixture

@@ -1,0 +1,197 @@
+//! Images made for `atomic install --system`, composed by the real program into a real root, and one of them run.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use serde_json::Value;
+use sysctr_tests::runtime::Session;
+use sysctr_tests::unit::Unit;
+use sysctr_tests::{Command, Compose, Image, Listing, Mtimes, Root, source_dir};
+
+const SHAPES: [&str; 6] =
+    ["etcd", "files-only", "hello-world", "kubernetes-apiserver", "net-snmp", "qemu-guest-agent"];
+
+/// One container of a shape; `more` are further lines of its settings.
+fn container(shape: &'static str, more: &str) -> String {
+    format!("[[container]]\nname = '{shape}'\nimage = '{}'\n{more}\n", Image::exports(shape).in_manifest())
+}
+
+/// All shapes; etcd with this name.
+fn shapes(etcd: &str) -> String {
+    let one = |shape| match shape {
+        "etcd" => container(shape, &format!("set = {{ ETCD_NAME = '{etcd}' }}")),
+        _ => container(shape, ""),
+    };
+    format!("group = 'atomic'\n{}", SHAPES.map(one).concat())
+}
+
+fn serve(more: &str) -> String {
+    format!("group = 'serve'\n{}", container("serve", more))
+}
+
+fn compose(root: &Root, manifest: &str) -> Compose {
+    Compose::into(root).manifest(manifest).with(&Image::exports("serve")).add_launcher()
+}
+
+fn config(root: &Root, name: &str) -> Value {
+    let bytes = fs::read(root.bundle(name).join("config.json")).expect("a configuration");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+/// `MODE UID:GID`
+fn owner(path: &Path) -> String {
+    let stat = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    format!("{:04o} {}:{}", stat.mode() & 0o7777, stat.uid(), stat.gid())
+}
+
+/// An attribute in hexadecimal, as getfattr(1) says it.
+fn attribute(path: &Path, name: &str) -> String {
+    let get = Command::new("getfattr").args(["--only-values", "--absolute-names", "-h", "-n", name]);
+    get.arg(path).run().expect_ok().bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn verified(root: &Root) {
+    Compose::into(root).verb("verify").run().expect_ok();
+}
+
+#[test]
+fn shapes_become_valid_bundles_and_units_and_go_without_a_trace() {
+    let root = Root::debian();
+    let before = Listing::of(&root.path());
+    let composer = compose(&root, &shapes("node1"));
+    composer.run().expect_ok();
+    verified(&root);
+
+    let mut validate = Command::new("/usr/bin/python3").arg("-W").arg("ignore");
+    validate = validate.arg(source_dir().join("tests/support/validate.py"));
+    for name in SHAPES.iter().filter(|name| **name != "files-only") {
+        validate = validate.arg(root.bundle(name).join("config.json"));
+        let verify = Command::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no"]);
+        let root = format!("--root={}", root.path().display());
+        let verdict = verify.arg(root).arg(format!("{name}.service")).run().expect_ok();
+        assert_eq!((verdict.stdout(), verdict.stderr()), (String::new(), String::new()), "{name}");
+    }
+    validate.run().expect_ok();
+    assert!(!root.join("usr/lib/systemd/system/files-only.service").exists());
+    assert!(!root.bundle("files-only").join("config.json").exists());
+
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    assert!(read("etc/policy-files-only/rules.conf").contains("Example"));
+    assert_eq!(owner(&root.join("etc/kubernetes/apiserver")), "0640 996:994");
+    assert!(root.join("usr/local/bin/etcdctl").is_file() && root.join("etc/etcd/etcd.conf").is_file());
+    assert!(read("usr/lib/tmpfiles.d/sysctr-etcd.conf").contains("d /var/lib/etcd/etcd.etcd 0700 0 0"));
+    assert_eq!(read("usr/lib/systemd/system-preset/50-sysctr-etcd.preset"), "enable etcd.service\n");
+    assert!(root.join("usr/lib/systemd/system/multi-user.target.wants/etcd.service").exists());
+
+    let again = composer.run().expect_ok();
+    assert!(again.stdout().ends_with("nothing to change\n"), "{}", again.story());
+    let remove = Compose::into(&root).verb("remove").arg("--launcher");
+    SHAPES.into_iter().fold(remove, Compose::arg).run().expect_ok();
+    Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+}
+
+#[test]
+fn a_changed_value_renders_its_container_again_and_no_other() {
+    let root = Root::debian();
+    let etcd = |root: &Root| config(root, "etcd")["process"]["env"].to_string();
+    compose(&root, &shapes("node1")).run().expect_ok();
+    let other = fs::read(root.bundle("net-snmp").join("record.json")).unwrap();
+    assert!(etcd(&root).contains("ETCD_NAME=node1"), "{}", etcd(&root));
+    compose(&root, &shapes("node2")).run().expect_ok();
+    assert!(etcd(&root).contains("ETCD_NAME=node2"), "{}", etcd(&root));
+    assert_eq!(fs::read(root.bundle("net-snmp").join("record.json")).unwrap(), other);
+    verified(&root);
+    let wrong = compose(&root, &shapes("x").replace("ETCD_NAME", "ETCD_NMAE")).run().expect_code(1);
+    assert!(wrong.stderr().contains("no template of the image uses ETCD_NMAE"), "{}", wrong.story());
+}
+
+#[test]
+fn host_files_keep_owner_mode_and_attributes() {
+    let root = Root::debian();
+    compose(&root, &serve("")).run().expect_ok();
+    for (path, expected) in [
+        ("etc/serve", "0750 7:8"),
+        ("etc/serve/empty", "1711 3:0"),
+        ("etc/serve/secret", "0640 7:8"),
+        ("etc/serve/rendered", "0600 7:0"),
+        ("etc/serve/link", "0777 7:8"),
+        ("usr/bin/serve-ctl", "0755 0:0"),
+        ("usr/share/serve/none", "0644 0:0"),
+    ] {
+        assert_eq!(owner(&root.join(path)), expected, "{path}");
+    }
+    assert_eq!(attribute(&root.join("etc/serve"), "user.dir"), "64");
+    assert_eq!(attribute(&root.join("etc/serve/secret"), "user.note"), "61ff0a");
+    assert!(attribute(&root.join("usr/bin/serve-ctl"), "security.capability").starts_with("01000002"));
+    assert_eq!(fs::read_to_string(root.join("etc/serve/rendered")).unwrap(), "port 8080 of serve\n");
+    assert_eq!(fs::read_link(root.join("etc/serve/link")).unwrap(), Path::new("secret"));
+    let large = fs::read(root.join("usr/share/serve/large")).unwrap();
+    assert!(large.len() == 1 << 20 && large.chunks(256).all(|chunk| chunk.iter().copied().eq(0..=255)));
+    verified(&root);
+    for (path, change) in [("etc/serve/secret", "chown 9"), ("etc/serve/empty", "chmod 0755")] {
+        Command::new("bash").arg("-c").arg(format!("{change} \"$0\"")).arg(root.join(path)).run().expect_ok();
+        let told = Compose::into(&root).verb("verify").run().expect_code(1);
+        assert!(told.stdout().contains(path), "{}", told.story());
+    }
+}
+
+#[test]
+fn what_the_host_has_is_replaced_only_when_allowed_and_comes_back() {
+    let root = Root::debian();
+    fs::create_dir(root.join("etc/serve")).unwrap();
+    fs::write(root.join("etc/serve/secret"), "the host's").unwrap();
+    let before = Listing::of(&root.path());
+    let refused = compose(&root, &serve("")).run().expect_code(1);
+    assert!(refused.stderr().contains("/etc/serve/secret"), "{}", refused.story());
+    Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+    let allowed = compose(&root, &serve("allow_conflicts = ['/etc/serve/secret']"));
+    allowed.run().expect_ok();
+    assert_eq!(fs::read_to_string(root.join("etc/serve/secret")).unwrap(), "s");
+    verified(&root);
+    // A second compose must not take its own file for the host's.
+    compose(&root, &serve("allow_conflicts = ['/etc/serve/secret']\nset = { PORT = '1' }")).run().expect_ok();
+    Compose::into(&root).verb("remove").arg("serve").arg("--launcher").run().expect_ok();
+    Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+}
+
+#[test]
+fn a_plan_says_the_same_and_a_lint_needs_no_target() {
+    let root = Root::debian();
+    let before = Listing::of(&root.path());
+    let plan = compose(&root, &shapes("node1")).verb("plan").run().expect_ok();
+    assert!(plan.stdout().ends_with("planned only: nothing was written\n"), "{}", plan.story());
+    Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+    let lint = Compose::into(&root).manifest(shapes("node1")).with(&Image::exports("serve")).verb("lint");
+    lint.run().expect_ok();
+}
+
+/// `NAME=VALUE` of the running payload's environment, and what it answers.
+fn answers(root: &Root, port: u16) -> String {
+    let unit = Unit::of(&root.path(), "serve");
+    let session = Session::new().boot("serve").start(&unit);
+    let session = session.wait_for(&format!("(: </dev/tcp/127.0.0.1/{port}) 2>/dev/null"));
+    let session = session.shell("tr '\\0' '\\n' </proc/$(cat /run/sysctr/serve/pid)/environ").fetch(port);
+    session.stop(&unit).shell("ls -A /run/sysctr/runtime").run_in(&root.path()).expect_ok().stdout()
+}
+
+#[test]
+fn a_container_runs_by_its_units_lines_with_what_only_the_host_knows() {
+    let root = Root::debian();
+    compose(&root, &serve("")).run().expect_ok();
+    let identify = |digit: &str| fs::write(root.join("etc/machine-id"), digit.repeat(32) + "\n").unwrap();
+    let id = |said: &str| said.lines().find(|line| line.starts_with("ID=")).map(str::to_owned);
+    identify("1");
+    let first = answers(&root, 8080);
+    let first = id(&first).unwrap_or_else(|| panic!("{first}"));
+    assert!(first.len() == 39 && !first.contains("00000000"), "{first}");
+    fs::create_dir(root.join("etc/sysctr")).unwrap();
+    fs::write(root.join("etc/sysctr/serve.toml"), "set = { PORT = \"8099\" }\n").unwrap();
+    assert_eq!(id(&answers(&root, 8099)), Some(first.clone()));
+    identify("2");
+    let second = id(&answers(&root, 8099));
+    assert!(second.is_some() && second != Some(first), "{second:?}");
+    fs::write(root.join("etc/sysctr/serve.toml"), "set = { PORT = 8099 }\n").unwrap();
+    let refused = Session::new().shell("/usr/bin/sysctr run --detach serve").run_in(&root.path());
+    assert!(refused.stderr().contains("set.PORT is no text"), "{}", refused.story());
+}
