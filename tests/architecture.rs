@@ -28,6 +28,7 @@ const COMPOSE: &[&str] = &[
     "interrupt",
     "target",
     "ground",
+    "relations",
     "shelf",
     "launcher",
     "embed",

@@ -195,3 +195,49 @@ fn a_container_runs_by_its_units_lines_with_what_only_the_host_knows() {
     let refused = Session::new().shell("/usr/bin/sysctr run --detach serve").run_in(&root.path());
     assert!(refused.stderr().contains("set.PORT is no text"), "{}", refused.story());
 }
+
+/// What an OSTree commit is made from: `/etc` in `/usr`, state in `/var`.
+fn ostree() -> Root {
+    let root = Root::debian();
+    fs::rename(root.join("etc"), root.join("usr/etc")).unwrap();
+    fs::remove_dir_all(root.join("usr/local")).unwrap();
+    std::os::unix::fs::symlink("../var/usrlocal", root.join("usr/local")).unwrap();
+    root
+}
+
+#[test]
+fn a_host_of_ostree_gets_files_below_usr_and_lines_and_mounts_for_var() {
+    let root = ostree();
+    let before = Listing::of(&root.path());
+    compose(&root, &shapes("node1")).run().expect_ok();
+    verified(&root);
+    assert!(root.join("usr/etc/etcd/etcd.conf").is_file() && !root.join("etc").exists());
+    assert!(fs::read_dir(root.join("var/usrlocal")).is_err());
+    let unit = "var-usrlocal-bin-etcdctl.mount";
+    let verify = Command::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no"]);
+    let verdict = verify.arg(format!("--root={}", root.path().display())).arg(unit).run().expect_ok();
+    assert_eq!((verdict.stdout(), verdict.stderr()), (String::new(), String::new()));
+    let wanted = root.join("usr/lib/systemd/system/etcd.service.wants").join(unit);
+    assert_eq!(fs::read_link(wanted).unwrap(), Path::new("..").join(unit));
+    let lines = fs::read_to_string(root.join("usr/lib/tmpfiles.d/sysctr-etcd.conf")).unwrap();
+    assert!(lines.contains("f /var/usrlocal/bin/etcdctl 0000 0 0 - -\n"), "{lines}");
+    let remove = Compose::into(&root).verb("remove").arg("--launcher");
+    SHAPES.into_iter().fold(remove, Compose::arg).run().expect_ok();
+    Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+}
+
+#[test]
+fn two_containers_share_a_directory_and_never_a_file() {
+    let root = Root::debian();
+    let named = |name: &str, port: u16| {
+        format!(
+            "[[container]]\nname = '{name}'\nimage = '{}'\nset = {{ PORT = '{port}' }}\n",
+            Image::exports("serve").in_manifest()
+        )
+    };
+    let both = format!("group = 'two'\n{}{}", named("a", 1), named("b", 2));
+    let before = Listing::of(&root.path());
+    let refused = compose(&root, &both).run().expect_code(1);
+    assert!(refused.stderr().contains("belongs to container a already"), "{}", refused.story());
+    Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+}

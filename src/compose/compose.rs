@@ -19,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::launcher;
 use crate::manifest::{Container, Manifest, NotUnderstood, Rest};
 use crate::progress::Reporter;
+use crate::relations::{self, Labels};
 use crate::report::ComposeReport;
 use crate::shelf::{Nowhere, Shelf};
 use crate::target::sysroot::Sysroot;
@@ -101,16 +102,19 @@ impl<'a> Decision<'a> {
             None => launcher::require(target, architecture)?,
         }
         let mut chosen = Vec::new();
+        let mut labels = Labels::new();
         for container in &request.manifest.containers {
             let choice = choose(target, request, container, architecture)?;
             planner.foresee(&container.name, &request.manifest.group, choice.clash())?;
             let known = present.embedded.containers.get(&container.name);
+            labels.insert(&container.name, choice.image.config.labels.clone());
             if known.is_none_or(|known| known.inputs != choice.inputs()) {
                 chosen.push(choice);
             }
         }
         let leaving = leaving(present, request.manifest);
-        Ok(Self { target, planner, present, request, chosen, leaving, warnings: BTreeMap::new() })
+        let warnings = related(target, present, &chosen, &leaving, labels)?;
+        Ok(Self { target, planner, present, request, chosen, leaving, warnings })
     }
 
     /// Whether the target is already what it shall be.
@@ -125,7 +129,7 @@ impl<'a> Decision<'a> {
             let progress = watch.reporter.of(name, watch.interrupt);
             let target = Without { sysroot: self.target, own: self.present.records.get(name) };
             let embedded = chosen.embed(self.request.limits, &target, shelf, &progress)?;
-            self.warnings.insert(name.clone(), embedded.warnings);
+            self.warnings.entry(name.clone()).or_default().extend(embedded.warnings);
             self.planner.embed(embedded.draft)?;
         }
         for name in &self.leaving {
@@ -146,6 +150,23 @@ impl<'a> Decision<'a> {
         let report = ComposeReport::new(self.present, &records, &placement, &self.warnings, touched);
         Ok((placement, report))
     }
+}
+
+/// Holds the labels of new and changed containers against those of all that will be embedded.
+fn related<'a>(
+    target: &Sysroot,
+    present: &'a Present,
+    chosen: &[Chosen<'a>],
+    leaving: &[ContainerName],
+    mut labels: Labels<'a>,
+) -> Result<BTreeMap<ContainerName, Vec<String>>> {
+    for name in present.records.keys().filter(|name| !leaving.contains(name)) {
+        if !labels.contains_key(name) {
+            labels.insert(name, relations::embedded(target, name)?);
+        }
+    }
+    let names = chosen.iter().map(|chosen| &chosen.container.name);
+    names.map(|name| Ok((name.clone(), relations::check(name, &labels)?))).collect()
 }
 
 /// Resolves one container's image and runtime.

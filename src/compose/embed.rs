@@ -1,23 +1,26 @@
 //! One container: from its image's layers to everything that is placed.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod outside;
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::arch::Architecture;
 use sysctr_core::digest::{Digest, Hasher};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::exports::brought::MAX_BYTES;
 use sysctr_core::image::ResolvedImage;
 use sysctr_core::image::flatten::{Flattened, Limits, Progress, flatten};
-use sysctr_core::name::{ContainerName, GroupName};
+use sysctr_core::name::GroupName;
 use sysctr_core::place;
-use sysctr_core::placement::{Body, Brought, Clash, Draft, PlacedLeaf};
-use sysctr_core::prepare::{self, Content, HostNode, HostPlaced, MountTarget, Prepared, Target, prepare};
+use sysctr_core::placement::{Clash, Draft};
+use sysctr_core::prepare::{self, MountTarget, Prepared, Target, prepare};
 use sysctr_core::record::{ImageRecord, LeftOutRecord, Record, TreeRecord, VERSION, to_json};
-use sysctr_core::settings::{AbsolutePath, Settings};
+use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::lookup::Found;
-use sysctr_core::tree::{ContentId, ImageTree, Leaf, Stat, dump};
+use sysctr_core::tree::{ContentId, ImageTree, Leaf, dump};
+
+use outside::HostFiles;
 
 use crate::manifest::Container;
 use crate::shelf::Shelf;
@@ -157,36 +160,23 @@ impl Chosen<'_> {
         let record = self.record(tree_record, &prepared);
         let mut files = self.documents();
         let mut modes = BTreeMap::new();
-        for (file, (bytes, mode)) in prepared.files {
-            files.insert(file.clone(), bytes);
-            modes.insert(file, mode);
+        for (file, (bytes, mode)) in &prepared.files {
+            files.insert(file.clone(), bytes.clone());
+            modes.insert(file.clone(), *mode);
         }
         files.insert(
             place::TREE_DUMP.to_owned(),
             zstd::encode_all(&text[..], DUMP_LEVEL).context("compressing the tree's dump")?,
         );
-        let mut placed = Vec::new();
-        if let Some(tmpfiles) = prepared.tmpfiles {
+        if let Some(tmpfiles) = &prepared.tmpfiles {
             files.insert(place::tmpfiles_name(name), tmpfiles.clone());
-            placed.push((place::tmpfiles(name), PlacedLeaf::of(tmpfiles)));
+        }
+        if !prepared.unit.is_empty() {
+            files.insert(place::CONFIG_JSON.to_owned(), prepared.config_json.clone());
+            files.insert(name.unit(), prepared.unit.clone());
         }
         let host = HostFiles::of(name, &tree, &self.container.settings, &prepared.host, &prepared.contents)?;
-        placed.extend(host.leaves);
-        if !prepared.unit.is_empty() {
-            files.insert(place::CONFIG_JSON.to_owned(), prepared.config_json);
-            files.insert(name.unit(), prepared.unit.clone());
-            placed.push((place::unit(name), PlacedLeaf::of(prepared.unit)));
-            placed.push((place::preset(name), PlacedLeaf::of(prepared.preset)));
-        }
-        let units = Utf8Path::new(place::UNIT_DIR);
-        let mounts = prepared.mounts.iter();
-        placed.extend(
-            mounts
-                .clone()
-                .map(|unit| (units.join(&unit.name), PlacedLeaf::of(unit.text.clone().into_bytes()))),
-        );
-        let links = mounts.flat_map(|unit| unit.links.iter().cloned()).chain(prepared.links);
-        placed.extend(links.map(|(path, text)| (units.join(path), PlacedLeaf::Link(text))));
+        let placed = outside::leaves(name, &prepared, host.leaves);
         let draft = Draft {
             record,
             inputs: self.inputs(),
@@ -236,58 +226,6 @@ impl Chosen<'_> {
             files.insert(place::IMAGE_MANIFEST.to_owned(), manifest.bytes.clone());
         }
         files
-    }
-}
-
-/// The image's host files that the host image carries.
-#[derive(Default)]
-struct HostFiles {
-    directories: Vec<(Utf8PathBuf, Stat)>,
-    leaves: Vec<(Utf8PathBuf, PlacedLeaf)>,
-    /// Where something of the target may be put aside.
-    allowed: BTreeSet<Utf8PathBuf>,
-}
-
-impl HostFiles {
-    fn of(
-        name: &ContainerName,
-        tree: &ImageTree,
-        settings: &Settings,
-        placed: &[HostPlaced],
-        contents: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<Self> {
-        let mut files = Self::default();
-        for HostPlaced { at, file } in placed {
-            if settings.allow_conflicts.iter().any(|path| path.as_str() == file.path) {
-                files.allowed.insert(at.clone());
-            }
-            let brought = match &file.node {
-                HostNode::Directory(stat) => {
-                    files.directories.push((at.clone(), Stat { mtime: None, ..stat.clone() }));
-                    continue;
-                }
-                HostNode::Symlink(stat, text) => {
-                    let text = std::str::from_utf8(text)
-                        .with_context(|| format!("placing host file {}: its target", file.path))?;
-                    Brought { stat: stat.clone(), body: Body::Link(text.to_owned()) }
-                }
-                HostNode::File { stat, content: Content::Template, .. } => {
-                    let bytes = contents.get(&file.path).cloned().unwrap_or_default();
-                    Brought { stat: Stat { mtime: None, ..stat.clone() }, body: Body::Bytes(bytes) }
-                }
-                HostNode::File { stat, leaf, content: Content::AsItIs } => {
-                    let body = match tree.leaf(*leaf) {
-                        Leaf::File { content: Some(id), size, digest, .. } => {
-                            Body::Content { container: name.clone(), id: *id, size: *size, digest: *digest }
-                        }
-                        Leaf::File { .. } | Leaf::Symlink { .. } => Body::Bytes(Vec::new()),
-                    };
-                    Brought { stat: stat.clone(), body }
-                }
-            };
-            files.leaves.push((at.clone(), PlacedLeaf::Brought(Box::new(brought))));
-        }
-        Ok(files)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod lint;
 pub mod list;
 pub mod manifest;
 pub mod progress;
+pub mod relations;
 pub mod remove;
 pub mod report;
 pub mod shelf;

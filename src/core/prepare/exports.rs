@@ -27,6 +27,9 @@ const GRACE_MILLIS: u64 = 5_000;
 /// No tmpfiles.d file, unit or user database of a target is larger.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 
+/// Paths relative to the unit directory with their texts.
+type Links = Vec<(Utf8PathBuf, String)>;
+
 /// Everything on the way.
 struct Road<'a> {
     input: &'a Input<'a>,
@@ -249,7 +252,7 @@ impl Road<'_> {
     }
 
     /// The units that are enabled with this one, by their own `[Install]`, and all links.
-    fn also(&mut self, own: &Install) -> Result<(BTreeSet<String>, Vec<(Utf8PathBuf, String)>)> {
+    fn also(&mut self, own: &Install) -> Result<(BTreeSet<String>, Links)> {
         let mut links = own.links.clone();
         let mut waiting: Vec<String> = own.also.iter().cloned().collect();
         let mut seen = BTreeSet::new();
