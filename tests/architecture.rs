@@ -38,6 +38,7 @@ const COMPOSE: &[&str] = &[
     "compose",
     "list",
     "verify",
+    "inspect",
     "lint",
     "remove",
 ];

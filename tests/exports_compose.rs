@@ -196,12 +196,44 @@ fn a_container_runs_by_its_units_lines_with_what_only_the_host_knows() {
     assert!(refused.stderr().contains("set.PORT is no text"), "{}", refused.story());
 }
 
+#[test]
+fn an_inspection_tells_what_must_be_set() {
+    let inspect = |image: Image, format: &str| {
+        let inspect = Command::new(sysctr_tests::Program::Composer.path()).arg("inspect");
+        inspect.arg(image.reference()).args(["--format", format]).run().expect_ok()
+    };
+    let told = inspect(Image::exports("etcd"), "json").json();
+    assert_eq!(told["labels"]["version"], "3.5");
+    let exports = told["exports"].as_array().unwrap();
+    assert!(exports.contains(&"/exports/hostfs/usr/local/bin/etcdctl".into()), "{exports:?}");
+    let variables = told["variables"].as_array().unwrap();
+    let class = |name: &str| {
+        let variable = variables.iter().find(|variable| variable["name"] == name);
+        variable.map(|variable| (variable["class"].clone(), variable["default"].clone()))
+    };
+    assert_eq!(class("ETCD_NAME"), Some(("default".into(), "default".into())));
+    assert_eq!(class("ETCD_SNAPSHOT_COUNT"), Some(("default".into(), "100000".into())));
+    assert_eq!(class("NAME"), Some(("fixed".into(), Value::Null)));
+    assert_eq!(class("STATE_DIRECTORY"), Some(("set-by-host".into(), Value::Null)));
+    let text = inspect(Image::exports("serve"), "text").stdout();
+    assert!(text.contains("\n  UUID: bound at start, may be set (exports/config.json.template)\n"), "{text}");
+    assert!(inspect(Image::payload(), "json").json()["variables"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_lint_reports_programs_with_rights() {
+    let lint = Compose::into_dir(Path::new("/nowhere")).manifest(serve("")).with(&Image::exports("serve"));
+    let told = lint.verb("lint").run().expect_ok();
+    let line = "note: serve: /exports/hostfs/usr/bin/serve-ctl: it has file capabilities\n";
+    assert!(told.stdout().contains(line), "{}", told.story());
+}
+
 /// What an OSTree commit is made from: `/etc` in `/usr`, state in `/var`.
 fn ostree() -> Root {
     let root = Root::debian();
-    fs::rename(root.join("etc"), root.join("usr/etc")).unwrap();
-    fs::remove_dir_all(root.join("usr/local")).unwrap();
-    std::os::unix::fs::symlink("../var/usrlocal", root.join("usr/local")).unwrap();
+    fs::rename(root.join("etc"), root.join("usr/etc")).expect("a move in the root");
+    fs::remove_dir_all(root.join("usr/local")).expect("Debian's usr/local");
+    std::os::unix::fs::symlink("../var/usrlocal", root.join("usr/local")).expect("a link");
     root
 }
 
@@ -240,4 +272,18 @@ fn two_containers_share_a_directory_and_never_a_file() {
     let refused = compose(&root, &both).run().expect_code(1);
     assert!(refused.stderr().contains("belongs to container a already"), "{}", refused.story());
     Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+}
+
+#[test]
+fn another_root_and_settings_without_effect() {
+    let root = Root::debian();
+    let more = "rootfs = '/srv/serve'\nenable = false\nrun = { cwd = '/tmp' }\nunit = { phase = 'early', notify = true }";
+    let told = compose(&root, &serve(more)).run().expect_ok();
+    assert_eq!(config(&root, "serve")["root"]["path"], "/srv/serve");
+    assert_eq!(root.record("serve")["launch"]["mode"], "notify");
+    assert_eq!(Unit::of(&root.path(), "serve").one("Type"), "notify");
+    assert!(!root.join("usr/lib/systemd/system/multi-user.target.wants/serve.service").exists());
+    for line in ["run.cwd has no effect", "unit.phase has no effect"] {
+        assert!(told.stdout().contains(line) || told.stderr().contains(line), "{}", told.story());
+    }
 }

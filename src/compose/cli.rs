@@ -35,6 +35,8 @@ pub enum Verb {
     Plan(ComposeArgs),
     /// Check a manifest and its images without a target's help
     Lint(LintArgs),
+    /// Show an image's labels, exports and variables
+    Inspect(InspectArgs),
     /// Show what is embedded
     List(ReadArgs),
     /// Check every embedded file against its record
@@ -151,6 +153,23 @@ pub struct LintArgs {
     /// Which containers.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Bounds.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Image: oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]
+    #[arg(value_name = "IMAGE")]
+    pub image: ImageRef,
+    /// Architecture to choose from an index, as GOARCH [default: the only one]
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<Architecture>,
     /// Bounds.
     #[command(flatten)]
     pub limits: LimitArgs,

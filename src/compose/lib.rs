@@ -6,6 +6,7 @@ pub mod cli;
 pub mod compose;
 pub mod embed;
 pub mod ground;
+pub mod inspect;
 pub mod interrupt;
 mod launcher;
 pub mod lint;
@@ -24,7 +25,9 @@ use camino::Utf8Path;
 use sysctr_core::epoch::Epoch;
 use sysctr_core::image::flatten::Limits;
 
-use cli::{Cli, ComposeArgs, LimitArgs, LintArgs, OutputArgs, RemoveArgs, SourceArgs, TargetArgs, Verb};
+use cli::{
+    Cli, ComposeArgs, InspectArgs, LimitArgs, LintArgs, OutputArgs, RemoveArgs, SourceArgs, TargetArgs, Verb,
+};
 use compose::{Request, Watch};
 use interrupt::Interrupt;
 use manifest::{Manifest, NotUnderstood};
@@ -52,6 +55,7 @@ pub fn run(cli: Cli) -> Result<(String, Verdict)> {
         None => compose_or_plan(&cli.compose, Access::Write).map(done),
         Some(Verb::Plan(args)) => compose_or_plan(&args, Access::Read).map(done),
         Some(Verb::Lint(args)) => lint(&args),
+        Some(Verb::Inspect(args)) => inspect(&args).map(done),
         Some(Verb::List(args)) => {
             Ok(done(list::list(&open(&args.target, Access::Read)?)?.render(args.output.format)))
         }
@@ -100,6 +104,14 @@ fn lint(args: &LintArgs) -> Result<(String, Verdict)> {
     };
     let report = lint::lint(&request, &Watch { reporter: &reporter, interrupt: &interrupt })?;
     Ok(judged(&report, &args.output))
+}
+
+fn inspect(args: &InspectArgs) -> Result<String> {
+    let interrupt = Interrupt::install()?;
+    let reporter = Reporter::new(cli::ProgressForm::Auto);
+    let watch = Watch { reporter: &reporter, interrupt: &interrupt };
+    let report = inspect::inspect(&args.image, args.arch, limits(&args.limits), &watch)?;
+    Ok(report.render(args.output.format))
 }
 
 fn remove(args: &RemoveArgs) -> Result<String> {

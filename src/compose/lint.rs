@@ -7,6 +7,7 @@ use sysctr_core::image::flatten::Limits;
 use sysctr_core::image::{self, Wanted};
 use sysctr_core::prepare::Unseen;
 use sysctr_core::settings::AbsolutePath;
+use sysctr_core::tree::{ImageTree, Leaf, Node, Xattrs};
 
 use crate::compose::Watch;
 use crate::embed::{Chosen, Embedded};
@@ -74,7 +75,45 @@ fn told(container: &Container, embedded: &Embedded) -> Vec<Finding> {
         let message = "no host image can carry it; it will be left out".to_owned();
         finding(container, Severity::Note, Some(it.path.clone()), message)
     });
-    warnings.chain(left_out).collect()
+    warnings.chain(left_out).chain(modes(container, &embedded.draft.tree)).collect()
+}
+
+/// Files of the image that anybody may write, and those that give their users more rights.
+fn modes(container: &Container, tree: &ImageTree) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut waiting = vec![(String::new(), &tree.root)];
+    while let Some((path, dir)) = waiting.pop() {
+        for (name, node) in &dir.children {
+            let path = format!("{path}/{}", name.as_bytes().escape_ascii());
+            let mut find = |severity, message: String| {
+                found.push(finding(container, severity, Some(path.clone()), message));
+            };
+            match node {
+                Node::Dir(inner) => {
+                    // A sticky directory is made for all.
+                    if inner.stat.mode & 0o1002 == 0o002 {
+                        find(Severity::Warning, "everybody may write into this directory".to_owned());
+                    }
+                    waiting.push((path, inner));
+                }
+                Node::Leaf(id) => {
+                    let Leaf::File { stat, .. } = tree.leaf(*id) else { continue };
+                    if stat.mode & 0o002 != 0 {
+                        find(Severity::Warning, "everybody may write this file".to_owned());
+                    }
+                    let capability = |xattrs: &Xattrs| xattrs.contains_key(&b"security.capability"[..]);
+                    if stat.mode & 0o111 != 0 && stat.mode & 0o6000 != 0 {
+                        let bits = format!("mode {:04o} of {}:{}", stat.mode, stat.uid, stat.gid);
+                        find(Severity::Note, format!("it runs with its owner's rights: {bits}"));
+                    } else if stat.xattrs.as_deref().is_some_and(capability) {
+                        find(Severity::Note, "it has file capabilities".to_owned());
+                    }
+                }
+            }
+        }
+    }
+    found.sort_by(|one, other| (one.severity, &one.path).cmp(&(other.severity, &other.path)));
+    found
 }
 
 fn finding(container: &Container, severity: Severity, path: Option<String>, message: String) -> Finding {

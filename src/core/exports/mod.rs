@@ -4,7 +4,7 @@
 //! - [`brought`]: what an image has there; [`render()`]: all of it rendered and checked
 //! - [`template`], [`json`]: the two syntaxes
 //! - [`settings`], [`labels`]: what the image says about itself
-//! - [`values`]: variables; [`late`]: those that are bound when the container starts
+//! - [`variables`], [`values`]: variables; [`late`]: those that are bound when the container starts
 //! - [`config`], [`mod@unit`], [`tmpfiles`]: what rendered files must be, and what they ask of the host
 //! - [`sources`], [`targets`]: what is bound from the host, and what it is mounted on; [`host_files`]: what is put there
 
@@ -22,6 +22,7 @@ pub mod template;
 pub mod tmpfiles;
 pub mod unit;
 pub mod values;
+pub mod variables;
 
 pub use render::{Rendered, Source, render};
 

@@ -286,3 +286,38 @@ fn a_launcher_stays_until_it_is_removed_alone() {
     let error = launch(&mut foreign, &|planner| planner.put_launcher(b"ELF".to_vec())).unwrap_err();
     assert!(error.to_string().starts_with("adding the launcher: /usr/bin/sysctr exists"), "{error}");
 }
+
+#[test]
+fn a_directory_of_host_files_is_shared_when_it_is_the_same_and_goes_with_the_last() {
+    let with = |name: &str, mode: u16| {
+        let file = Brought { stat: Stat::implied(0o640), body: Body::Bytes(name.as_bytes().to_vec()) };
+        let mut draft = draft(name, "g", "[Unit]", Clash::Refuse);
+        draft.directories.push(("etc/app".into(), Stat { uid: 7, ..Stat::implied(mode) }));
+        draft.placed.push((format!("etc/app/{name}").into(), PlacedLeaf::Brought(Box::new(file))));
+        draft
+    };
+    let before = Map::host();
+    let present = Present::read(&before).unwrap();
+    let mut planner = Planner::new(&before, &present);
+    planner.embed(with("one", 0o750)).unwrap();
+    let error = planner.embed(with("two", 0o755)).unwrap_err().to_string();
+    assert_eq!(error, "placing container two: /etc/app belongs to container one already, and differs");
+
+    let mut planner = Planner::new(&before, &present);
+    planner.embed(with("one", 0o750)).unwrap();
+    planner.embed(with("two", 0o750)).unwrap();
+    let planned = planner.finish().unwrap();
+    let made: Vec<_> = planned.placement.changes.iter().filter(|(path, _)| path == "etc/app").collect();
+    assert!(matches!(&made[..], [(_, Change::MakeDirectory(stat))] if stat.uid == 7 && stat.mode == 0o750));
+    let mut after = Map::host();
+    after.apply(&planned.placement);
+
+    let present = Present::read(&after).unwrap();
+    let removed = |names: &[&str]| {
+        let mut planner = Planner::new(&after, &present);
+        names.iter().for_each(|name| planner.remove(&name.parse().unwrap()).unwrap());
+        let changes = planner.finish().unwrap().placement.changes;
+        changes.iter().any(|(path, change)| path == "etc/app" && matches!(change, Change::RemoveDirectory))
+    };
+    assert!(!removed(&["one"]) && removed(&["one", "two"]));
+}

@@ -1,0 +1,175 @@
+//! `inspect IMAGE`: what an image says about itself, what it brings in `/exports`, and which values its files want.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use sysctr_core::arch::Architecture;
+use sysctr_core::digest::Digest;
+use sysctr_core::exports::brought::{Brought, MAX_BYTES};
+use sysctr_core::exports::settings::ImageSettings;
+use sysctr_core::exports::values::Class;
+use sysctr_core::exports::variables::{Variable, used};
+use sysctr_core::image::flatten::{Limits, flatten};
+use sysctr_core::image::reference::ImageRef;
+use sysctr_core::image::{self, Wanted};
+use sysctr_core::tree::{Dir, ImageTree, Leaf, Node, TreePath};
+
+use crate::compose::Watch;
+use crate::report::{FORMAT, Report};
+use crate::shelf::{Nowhere, Shelf as _};
+
+/// The result.
+#[derive(Debug, Serialize)]
+pub struct Inspection {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// As the user wrote it.
+    pub image: String,
+    /// Digest of its configuration.
+    pub config: Digest,
+    /// GOARCH name.
+    pub architecture: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Files, links and empty directories of `/exports`.
+    pub exports: Vec<String>,
+    /// By name.
+    pub variables: Vec<ShownVariable>,
+    /// What has no effect or means something else than it seems to.
+    pub warnings: Vec<String>,
+}
+
+/// One variable of its templates.
+#[derive(Debug, Serialize)]
+pub struct ShownVariable {
+    /// Its name.
+    pub name: String,
+    /// What it needs.
+    pub class: ShownClass,
+    /// The image's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// The files that name it.
+    pub files: Vec<String>,
+}
+
+/// What a variable needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShownClass {
+    /// Nothing: the image has a default.
+    Default,
+    /// A value in `set`.
+    MustBeSet,
+    /// Nothing: sysctr has a default; `set` replaces it.
+    SetByHost,
+    /// Nothing: sysctr decides it alone.
+    Fixed,
+    /// Nothing: it gets its value at each start.
+    BoundAtStart,
+}
+
+/// Reads the image.
+///
+/// # Errors
+/// When it can't be read, or what it brings in `/exports` is not what it has to be.
+pub fn inspect(
+    reference: &ImageRef,
+    architecture: Option<Architecture>,
+    limits: Limits,
+    watch: &Watch<'_>,
+) -> Result<Inspection> {
+    let doing = || format!("inspecting {reference}");
+    let wanted = Wanted { reference, base: ".".into(), architecture, pin: None };
+    let image = image::resolve(&wanted).with_context(doing)?;
+    // Progress and contents are known by a container's name; this one is nobody's.
+    let name = "image".parse().context("naming the image")?;
+    let store = Nowhere.store(&name)?;
+    let flattened = flatten(&image, limits, &store, &watch.reporter.of(&name, watch.interrupt));
+    let tree = flattened.with_context(doing)?.tree;
+    let read = |leaf: &Leaf| match leaf {
+        Leaf::File { content: Some(id), .. } => Nowhere.content(&name, &store, *id, MAX_BYTES),
+        Leaf::File { .. } | Leaf::Symlink { .. } => Ok(Vec::new()),
+    };
+    let mut warnings = Vec::new();
+    let mut variables = BTreeMap::new();
+    if let Some(brought) = Brought::find(&tree, &read).with_context(doing)? {
+        warnings.extend(brought.warnings.iter().cloned());
+        let settings = match &brought.settings {
+            Some(bytes) => ImageSettings::parse(bytes, &mut warnings).with_context(doing)?,
+            None => ImageSettings::default(),
+        };
+        variables = used(&brought, &settings, &tree, &read).with_context(doing)?;
+    }
+    Ok(Inspection {
+        format: FORMAT,
+        image: reference.to_string(),
+        config: image.config_document.digest,
+        architecture: image.config.architecture.clone(),
+        labels: image.config.labels.clone(),
+        exports: exports(&tree)?,
+        variables: variables.into_iter().map(shown).collect(),
+        warnings,
+    })
+}
+
+fn shown((name, variable): (String, Variable)) -> ShownVariable {
+    let (class, default) = match variable.class {
+        Class::Default(text) => (ShownClass::Default, Some(text)),
+        Class::MustBeSet => (ShownClass::MustBeSet, None),
+        Class::SetByHost => (ShownClass::SetByHost, None),
+        Class::Fixed => (ShownClass::Fixed, None),
+        Class::BoundAtStart => (ShownClass::BoundAtStart, None),
+    };
+    ShownVariable { name, class, default, files: variable.files.into_iter().collect() }
+}
+
+/// What lies in `/exports`, directories that hold something left out.
+fn exports(tree: &ImageTree) -> Result<Vec<String>> {
+    fn walk(dir: &Dir, path: &str, found: &mut Vec<String>) {
+        for (name, node) in &dir.children {
+            let path = format!("{path}/{}", name.as_bytes().escape_ascii());
+            match node {
+                Node::Dir(inner) if inner.children.is_empty() => found.push(path + "/"),
+                Node::Dir(inner) => walk(inner, &path, found),
+                Node::Leaf(_) => found.push(path),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    if let Some(Node::Dir(dir)) = tree.node(&TreePath::parse(b"exports")?) {
+        walk(dir, "/exports", &mut found);
+    }
+    Ok(found)
+}
+
+impl Report for Inspection {
+    fn text(&self) -> String {
+        let mut text = format!("{} for {}, configuration {}\n", self.image, self.architecture, self.config);
+        let mut section = |title: &str, lines: Vec<String>| {
+            if !lines.is_empty() {
+                writeln!(text, "{title}:").unwrap_or_default();
+                lines.iter().for_each(|line| writeln!(text, "  {line}").unwrap_or_default());
+            }
+        };
+        section("labels", self.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect());
+        section("exports", self.exports.clone());
+        let line = |it: &ShownVariable| {
+            let class = match (it.class, &it.default) {
+                (ShownClass::Default, Some(text)) => format!("default {text:?}"),
+                (ShownClass::Default, None) => "default".to_owned(),
+                (ShownClass::MustBeSet, _) => "must be set".to_owned(),
+                (ShownClass::SetByHost, _) => "set by the host, may be set".to_owned(),
+                (ShownClass::Fixed, _) => "decided by sysctr".to_owned(),
+                (ShownClass::BoundAtStart, _) => "bound at start, may be set".to_owned(),
+            };
+            let files = if it.files.is_empty() { "nothing names it".to_owned() } else { it.files.join(", ") };
+            format!("{}: {class} ({files})", it.name)
+        };
+        section("variables", self.variables.iter().map(line).collect());
+        section("warnings", self.warnings.clone());
+        text
+    }
+}
