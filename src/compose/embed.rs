@@ -1,6 +1,7 @@
 //! One container: from its image's layers to everything that is placed.
 
 use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
 
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
@@ -25,6 +26,8 @@ use crate::shelf::Shelf;
 const MAX_USERS_BYTES: u64 = 1 << 20;
 /// What zstd's own command line takes by default: dumps compress well at once.
 const DUMP_LEVEL: i32 = 3;
+/// Lines of a dump that are digested and compressed at once.
+const DUMP_BUFFER: usize = 64 << 10;
 
 /// A container whose image is known: everything that decides its bytes.
 #[derive(Debug)]
@@ -115,9 +118,9 @@ impl Chosen<'_> {
         let name = &self.container.name;
         let Flattened { mut tree, left_out } = flattened;
         make_mount_targets(&mut tree, &prepared.mount_targets)?;
-        let text = dump::write(&tree);
+        let (digest, dump) = dumped(&tree)?;
         let tree_record = TreeRecord {
-            digest: Digest::of(&text),
+            digest,
             entries: tree.entries(),
             bytes: tree.file_bytes(),
             epoch: self.epoch.seconds(),
@@ -134,10 +137,7 @@ impl Chosen<'_> {
         let record = self.record(tree_record, &prepared);
         let mut files = self.documents();
         files.insert(place::CONFIG_JSON.to_owned(), prepared.config_json);
-        files.insert(
-            place::TREE_DUMP.to_owned(),
-            zstd::encode_all(&text[..], DUMP_LEVEL).context("compressing the tree's dump")?,
-        );
+        files.insert(place::TREE_DUMP.to_owned(), dump);
         files.insert(name.unit(), prepared.unit.clone());
         let mut placed = Vec::new();
         if let Some(tmpfiles) = prepared.tmpfiles {
@@ -204,6 +204,37 @@ fn users(
         }
         Found::File(_) => Ok(Some(Vec::new())),
         Found::Dir(_) | Found::Missing => Ok(None),
+    }
+}
+
+/// Digest of the tree's dump, and the dump compressed. It is never whole in memory: of a million entries it has 150 MB.
+fn dumped(tree: &ImageTree) -> Result<(Digest, Vec<u8>)> {
+    let compressor = zstd::Encoder::new(Vec::new(), DUMP_LEVEL).context("compressing the tree's dump")?;
+    let mut tee =
+        BufWriter::with_capacity(DUMP_BUFFER, Digesting { inner: compressor, hasher: Hasher::default() });
+    dump::write_to(tree, &mut tee).context("compressing the tree's dump")?;
+    let Digesting { inner, hasher } = tee
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)
+        .context("compressing the tree's dump")?;
+    Ok((hasher.finish(), inner.finish().context("compressing the tree's dump")?))
+}
+
+/// Digests what it passes on.
+struct Digesting<W> {
+    inner: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
     }
 }
 
