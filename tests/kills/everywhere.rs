@@ -125,12 +125,16 @@ fn kill_everywhere(ground: &Ground, title: &str, change: &Compose, back: &Compos
         let (next, expected) = if kills % 2 == 0 { (change, &after) } else { (back, &before) };
         let output = next.run();
         let end = end(&output).unwrap_or_else(|| panic!("{title} killed at {call:?}: {}", output.story()));
-        let story = || format!("{title} killed at {call:?}, call {index} of {}; {}", calls.len(), output.story());
+        let story =
+            || format!("{title} killed at {call:?}, call {index} of {}; {}", calls.len(), output.story());
         expect_tree(&root, expected, story);
         *ends.entry((kills % 2 == 0, end)).or_insert(0) += 1;
         kills += 1;
     }
-    println!("{title} killed at {kills} of {} calls; (the same again, what the next run found): {ends:?}", calls.len());
+    println!(
+        "{title} killed at {kills} of {} calls; (the same again, what the next run found): {ends:?}",
+        calls.len()
+    );
 }
 
 /// What a run after a kill found; `None` if it did not succeed.

@@ -81,7 +81,9 @@ impl Random {
             return seed.parse().expect("SYSCTR_SEED is a number");
         }
         let mut bytes = [0; 4];
-        std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).expect("random bytes");
+        std::fs::File::open("/dev/urandom")
+            .and_then(|mut file| file.read_exact(&mut bytes))
+            .expect("random bytes");
         u32::from_ne_bytes(bytes).into()
     }
 }
@@ -159,7 +161,8 @@ impl Change {
     fn begin(&self, forward: &Compose) -> Running {
         let renames = format!("inject=renameat:delay_enter=8000:when={}+", self.renames + 1);
         let strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null"];
-        let delays = ["-e", "trace=fsync,syncfs,renameat", "-e", "inject=fsync,syncfs:delay_enter=40000", "-e"];
+        let delays =
+            ["-e", "trace=fsync,syncfs,renameat", "-e", "inject=fsync,syncfs:delay_enter=40000", "-e"];
         forward.command().under(strace.into_iter().chain(delays).chain([&*renames])).start()
     }
 
@@ -185,7 +188,13 @@ impl Change {
     }
 
     /// Sends `signal` at `moment`; tells the phase that it hit, and what the program said.
-    fn disturb(&self, forward: &Compose, root: &Path, moment: Moment, signal: Signal) -> (Option<Phase>, Output) {
+    fn disturb(
+        &self,
+        forward: &Compose,
+        root: &Path,
+        moment: Moment,
+        signal: Signal,
+    ) -> (Option<Phase>, Output) {
         renew(&self.start(), root);
         let mut running = self.begin(forward);
         while Phase::of(root) < Some(moment.phase.unwrap_or(Phase::Contents)) && !running.has_ended() {
@@ -222,7 +231,15 @@ impl Change {
                     let (hit, output) = self.disturb(&forward, &root, moment, signal);
                     println!("{title} {number}: signal {} at {moment:.3?} hit {hit:?}", signal.as_raw());
                     *hits.lock().expect("no worker failed").entry(hit).or_insert(0) += 1;
-                    check(&Disturbed { change: self, root: &root, forward: &forward, back: &back, number, hit, output });
+                    check(&Disturbed {
+                        change: self,
+                        root: &root,
+                        forward: &forward,
+                        back: &back,
+                        number,
+                        hit,
+                        output,
+                    });
                     if aim.is_none() || aim == hit {
                         break;
                     }
@@ -264,7 +281,9 @@ fn expect_ended(killed: &Disturbed<'_>) {
         running.end();
     }
     let output = next.run().expect_ok();
-    expect_tree(root, expected, || format!("kill {number} at {hit:?}, forward: {forward}; {}", output.story()));
+    expect_tree(root, expected, || {
+        format!("kill {number} at {hit:?}, forward: {forward}; {}", output.story())
+    });
 }
 
 /// After an interrupt: nothing was done and it is said so, or all of it.
@@ -276,7 +295,9 @@ fn expect_given_up(interrupted: &Disturbed<'_>) {
         return expect_tree(root, &change.after, story);
     }
     let said = output.stderr();
-    let told = said.starts_with("sysctr-compose: ") && said.ends_with(": interrupted\n") && said.lines().count() == 1;
+    let told = said.starts_with("sysctr-compose: ")
+        && said.ends_with(": interrupted\n")
+        && said.lines().count() == 1;
     assert!(output.code() == 1 && output.stdout().is_empty() && told, "{}", story());
     expect_tree(root, &change.before, story);
 }

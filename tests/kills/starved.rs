@@ -28,7 +28,8 @@ impl Mounted {
         Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(disk).run().expect_ok();
         renew(&self.base.path(), &self.root());
         let used = rustix::fs::statvfs(disk).expect("a mounted directory");
-        let size = bytes.map(|room| format!(",size={}", (used.f_blocks - used.f_bfree) * used.f_frsize + room));
+        let size =
+            bytes.map(|room| format!(",size={}", (used.f_blocks - used.f_bfree) * used.f_frsize + room));
         let inodes = inodes.map(|room| format!(",nr_inodes={}", used.f_files - used.f_ffree + room));
         let bounds = format!("remount{}{}", size.unwrap_or_default(), inodes.unwrap_or_default());
         Command::new("mount").args(["-o", &bounds]).arg(disk).run().expect_ok();
@@ -70,7 +71,11 @@ fn complaint(output: &Output) -> String {
 }
 
 /// Gives more and more room until it is enough; tells what was said on the way.
-fn starve(mounted: &Mounted, step: u64, bounds: impl Fn(u64) -> (Option<u64>, Option<u64>)) -> BTreeSet<String> {
+fn starve(
+    mounted: &Mounted,
+    step: u64,
+    bounds: impl Fn(u64) -> (Option<u64>, Option<u64>),
+) -> BTreeSet<String> {
     mounted.with_room(None, None);
     let before = Listing::of(&mounted.root());
     let compose = mounted.compose();

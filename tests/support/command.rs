@@ -121,7 +121,8 @@ impl Running {
     pub fn signal(&mut self, signal: rustix::process::Signal) {
         if !self.has_ended() {
             let pid = rustix::process::Pid::from_child(&self.child);
-            rustix::process::kill_process(pid, signal).expect("a child that nobody waited for can be signalled");
+            rustix::process::kill_process(pid, signal)
+                .expect("a child that nobody waited for can be signalled");
         }
     }
 

@@ -50,7 +50,10 @@ pub fn scratch() -> tempfile::TempDir {
 /// # Panics
 /// When there is no /dev/shm.
 pub fn memory() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("sysctr-").tempdir_in("/dev/shm").expect("a temporary directory in /dev/shm")
+    tempfile::Builder::new()
+        .prefix("sysctr-")
+        .tempdir_in("/dev/shm")
+        .expect("a temporary directory in /dev/shm")
 }
 
 /// Gives this thread and the programs that it starts mounts of their own, which go away with them.
