@@ -84,30 +84,24 @@ fn a_second_run_later_makes_the_same() {
 }
 
 #[test]
-fn the_time_zone_does_not_matter() {
-    same_when(|compose| compose.env("TZ", "Pacific/Chatham"));
-}
-
-#[test]
-fn the_language_does_not_matter() {
-    same_when(|compose| compose.env("LC_ALL", "tr_TR.UTF-8").env("LANG", "tr_TR.UTF-8"));
+fn time_zone_and_language_do_not_matter() {
+    same_when(|compose| {
+        compose.env("TZ", "Pacific/Chatham").env("LC_ALL", "tr_TR.UTF-8").env("LANG", "tr_TR.UTF-8")
+    });
 }
 
 #[test]
 fn the_umask_does_not_matter() {
-    for umask in ["umask 0; exec \"$@\"", "umask 0777; exec \"$@\""] {
-        same_when(|compose| compose.under(["sh", "-c", umask, "sh"]));
-    }
+    same_when(|compose| compose.under(["sh", "-c", "umask 0777; exec \"$@\"", "sh"]));
 }
 
 #[test]
 fn the_clock_does_not_matter() {
-    for clock in ["1999-12-31 23:59:59", "2040-02-29 12:00:00"] {
-        // The clock is another one, time stamps of files are what they are.
-        same_when(|compose| compose.env("NO_FAKE_STAT", "1").under(["faketime", clock]));
-    }
-    let date = Command::new("date").arg("+%Y").under(["faketime", "1999-12-31 23:59:59"]).run();
-    assert_eq!(date.stdout(), "1999\n", "faketime does fake");
+    let faketime = ["faketime", "2040-02-29 12:00:00"];
+    // The clock is another one, time stamps of files are what they are.
+    same_when(|compose| compose.env("NO_FAKE_STAT", "1").under(faketime));
+    let date = Command::new("date").arg("+%Y").under(faketime).run();
+    assert_eq!(date.stdout(), "2040\n", "faketime does fake");
 }
 
 #[test]

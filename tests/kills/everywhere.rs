@@ -1,6 +1,7 @@
 //! Killed at every system call that changes a file, by strace's injection.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use sysctr_tests::{Compose, Image, Listing, Output, Root, memory};
@@ -12,9 +13,9 @@ use crate::{BARE, expect_tree, manifest, renew, soak};
 const CALLS: &str = "openat,mkdirat,unlinkat,renameat,renameat2,linkat,symlinkat,fchmod,fchown,fchmodat,fchownat,\
     utimensat,fsetxattr,lsetxattr,fremovexattr,write,pwrite64,ftruncate,fsync,syncfs";
 
-/// `make test` kills at every call from the first journal on, and before that, while files are only made beside, at
-/// each of so many.
-const STRIDE: usize = 11;
+/// `make test` kills at one of so many calls while things are only made beside, and at one of so many after the commit;
+/// at every call between.
+const STRIDES: (usize, usize) = (23, 3);
 
 /// One call of a run: its name, and which of that name it is.
 #[derive(Debug)]
@@ -81,12 +82,12 @@ impl Ground {
     }
 }
 
-/// Every changing call of a run, and which of them is the first of the journal.
-fn calls(change: &Compose, log: &Path) -> (Vec<Call>, usize) {
+/// Every changing call of a run, and which of them are from the journal to the commit.
+fn calls(change: &Compose, log: &Path) -> (Vec<Call>, RangeInclusive<usize>) {
     let strace = ["strace", "-f", "-qq", "-o"].map(Path::new).into_iter();
     let command = change.command().under(strace.chain([log, "-e".as_ref(), CALLS.as_ref()]));
     command.run().expect_ok();
-    let (mut counts, mut calls, mut journal) = (BTreeMap::new(), Vec::new(), None);
+    let (mut counts, mut calls, mut journals) = (BTreeMap::new(), Vec::new(), Vec::new());
     for line in std::fs::read_to_string(log).expect("strace's log").lines() {
         let Some((before, arguments)) = line.split_once('(') else { continue };
         let name = before.split_whitespace().last().expect("strace names calls").to_owned();
@@ -94,12 +95,16 @@ fn calls(change: &Compose, log: &Path) -> (Vec<Call>, usize) {
         *count += 1;
         if name != "openat" || arguments.contains("O_CREAT") {
             if arguments.contains("\"journal.new\"") {
-                journal.get_or_insert(calls.len());
+                journals.push(calls.len());
             }
             calls.push(Call { name, number: *count });
         }
     }
-    (calls, journal.expect("a change has a journal"))
+    // Each is created and renamed; a directory's flush makes the commit last.
+    let [prepared, _, _, committed] = journals[..] else {
+        panic!("a change writes two journals: {journals:?}")
+    };
+    (calls, prepared..=committed + 1)
 }
 
 /// Runs `change` until it is killed when it enters `call`.
@@ -113,12 +118,13 @@ fn killed(change: &Compose, Call { name, number }: &Call) {
 fn kill_everywhere(ground: &Ground, title: &str, change: &Compose, back: &Compose) {
     let (before, root) = (Listing::of(&ground.before()), ground.root());
     ground.renew();
-    let (calls, journal) = calls(change, &ground.scratch.path().join("log"));
+    let (calls, decisive) = calls(change, &ground.scratch.path().join("log"));
     assert!(calls.len() > 50, "{calls:?}");
     let after = Listing::of(&root);
     assert_ne!(before, after);
     let (mut ends, mut kills) = (BTreeMap::new(), 0);
-    let sampled = |index: usize| soak() || index >= journal || index % STRIDE == 0;
+    let stride = |index| if index < *decisive.start() { STRIDES.0 } else { STRIDES.1 };
+    let sampled = |index| soak() || decisive.contains(&index) || index % stride(index) == 0;
     for (index, call) in calls.iter().enumerate().filter(|(index, _)| sampled(*index)) {
         ground.renew();
         killed(change, call);

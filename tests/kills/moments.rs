@@ -18,6 +18,12 @@ const WORKERS: usize = 2;
 /// How often a moment that was aimed at a phase may miss it: the machine is faster or slower than measured.
 const MISSES: usize = 8;
 
+/// What a flush takes, and a rename.
+const FLUSH: Duration = Duration::from_millis(40);
+const RENAME: Duration = Duration::from_millis(8);
+/// All renames, as strace counts.
+const QUICK: usize = 60_000;
+
 /// How far a compose is, as its staging directory tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -121,9 +127,8 @@ impl Change {
         change.back(&root).run().expect_ok();
         renew(&root, &change.start());
         change.before = Listing::of(&root);
-        change.renames = change.count_renames(&root);
-        change.after = Listing::of(&root);
         change.measure(&root);
+        change.after = Listing::of(&root);
         change
     }
 
@@ -148,43 +153,46 @@ impl Change {
         Compose::into_dir(root).manifest(text).with(&hello).with(&self.image).add_launcher()
     }
 
-    fn count_renames(&self, root: &Path) -> usize {
-        let log = self.scratch.path().join("log");
-        let strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "renameat", "-o"].map(Path::new);
-        self.forward(root).command().under(strace.into_iter().chain([&*log])).run().expect_ok();
-        let log = std::fs::read_to_string(&log).expect("strace's log");
-        log.lines().take_while(|line| !line.contains("\"journal.new\"")).count()
-    }
-
-    /// Starts the change as on a slow disk: each flush and each rename from the first journal on takes some time, so
+    /// Starts the change as on a slow disk: each flush, and each rename but the first `quick` ones, takes some time, so
     /// that the instants between them can be hit at all.
-    fn begin(&self, forward: &Compose) -> Running {
-        let renames = format!("inject=renameat:delay_enter=8000:when={}+", self.renames + 1);
-        let strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null"];
-        let delays =
-            ["-e", "trace=fsync,syncfs,renameat", "-e", "inject=fsync,syncfs:delay_enter=40000", "-e"];
-        forward.command().under(strace.into_iter().chain(delays).chain([&*renames])).start()
+    fn begin(forward: &Compose, quick: usize, log: &Path) -> Running {
+        let flushes = format!("inject=fsync,syncfs:delay_enter={}", FLUSH.as_micros());
+        let renames = format!("inject=renameat:delay_enter={}:when={}+", RENAME.as_micros(), quick + 1);
+        let strace =
+            ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-e", "trace=fsync,syncfs,renameat", "-e"];
+        let strace = strace.into_iter().chain([&*flushes, "-e", &renames, "-o"]).map(Path::new);
+        forward.command().under(strace.chain([log])).start()
     }
 
+    /// Makes the change once, to know how long each phase is.
     fn measure(&mut self, root: &Path) {
-        renew(&self.start(), root);
-        let forward = self.forward(root);
-        let mut running = self.begin(&forward);
-        let mut begins = BTreeMap::new();
+        let (forward, log) = (self.forward(root), self.scratch.path().join("log"));
+        let mut running = Self::begin(&forward, QUICK, &log);
+        let (mut begins, mut end) = (BTreeMap::new(), Instant::now());
         while !running.has_ended() {
             if let Some(phase) = Phase::of(root) {
-                begins.entry(phase).or_insert_with(Instant::now);
+                end = Instant::now();
+                begins.entry(phase).or_insert(end);
             }
             std::thread::sleep(Duration::from_micros(200));
         }
-        let end = Instant::now();
         running.end().expect_ok();
         assert_eq!(begins.keys().copied().collect::<Vec<_>>(), PHASES, "an undisturbed compose");
         for phase in PHASES {
             let next = begins.range(phase..).nth(1).map_or(end, |(_, instant)| *instant);
             self.lengths.insert(phase, next - begins[&phase]);
         }
-        println!("{} undisturbed: {:?}", self.image.in_manifest(), self.lengths);
+        let log = std::fs::read_to_string(&log).expect("strace's log");
+        let renames: Vec<_> = log.lines().filter(|line| line.contains("renameat(")).collect();
+        let journals: Vec<_> =
+            (0..renames.len()).filter(|at| renames[*at].contains("\"journal.new\"")).collect();
+        let [prepared, committed] = journals[..] else {
+            panic!("a change writes two journals: {journals:?}")
+        };
+        self.renames = prepared;
+        let changes = u32::try_from(committed - prepared).expect("few changes");
+        *self.lengths.entry(Phase::Swapping).or_default() += RENAME * changes;
+        println!("{}, {prepared} + {changes} renames: {:?}", self.image.in_manifest(), self.lengths);
     }
 
     /// Sends `signal` at `moment`; tells the phase that it hit, and what the program said.
@@ -196,7 +204,7 @@ impl Change {
         signal: Signal,
     ) -> (Option<Phase>, Output) {
         renew(&self.start(), root);
-        let mut running = self.begin(forward);
+        let mut running = Self::begin(forward, self.renames, Path::new("/dev/null"));
         while Phase::of(root) < Some(moment.phase.unwrap_or(Phase::Contents)) && !running.has_ended() {
             std::thread::sleep(Duration::from_micros(100));
         }
@@ -226,8 +234,9 @@ impl Change {
                 let mut random = Random(seed.wrapping_add(number as u64));
                 let signal = signals[number % signals.len()];
                 let aim = [&[None], &PHASES.map(Some)[..]].concat()[number % (PHASES.len() + 1)];
-                for _ in 0..MISSES {
-                    let moment = Moment { phase: aim, part: random.fraction() };
+                for misses in 1..=MISSES {
+                    // Who missed was late.
+                    let moment = Moment { phase: aim, part: random.fraction() / misses as f64 };
                     let (hit, output) = self.disturb(&forward, &root, moment, signal);
                     println!("{title} {number}: signal {} at {moment:.3?} hit {hit:?}", signal.as_raw());
                     *hits.lock().expect("no worker failed").entry(hit).or_insert(0) += 1;
@@ -268,13 +277,15 @@ struct Disturbed<'a> {
     output: Output,
 }
 
-/// After a kill, the next run: the same again or one that leads back; each third is killed itself before.
+/// After a kill, the next run: each third is the same again, others lead back; each fourth is killed itself before.
 fn expect_ended(killed: &Disturbed<'_>) {
     let Disturbed { change, root, number, hit, .. } = killed;
-    let forward = number % 2 == 0;
+    // Another way at the next moment that is aimed at the same phase.
+    let way = number + number / (PHASES.len() + 1);
+    let forward = way.is_multiple_of(3);
     let (next, expected) =
         if forward { (killed.forward, &change.after) } else { (killed.back, &change.before) };
-    if number % 3 == 2 {
+    if way % 4 == 1 {
         let mut running = next.command().start();
         std::thread::sleep(Duration::from_millis(*number as u64 * 7 % 300));
         running.signal(Signal::KILL);

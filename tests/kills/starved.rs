@@ -40,7 +40,8 @@ impl Mounted {
     }
 
     fn unmount(&self) {
-        Command::new("umount").arg(self.scratch.path()).run().expect_ok();
+        // Another thread's child may hold our handles between its fork and its exec.
+        Command::new("umount").arg("--lazy").arg(self.scratch.path()).run().expect_ok();
     }
 
     fn compose(&self) -> Compose {
@@ -125,7 +126,7 @@ fn a_read_only_root_stays_as_it_is() {
     let removal = Compose::into(&root).verb("remove").arg("--launcher").run();
     let plan = compose(&path).verb("plan").run();
     expect_tree(&path, &before, || output.story());
-    Command::new("umount").arg(&path).run().expect_ok();
+    Command::new("umount").arg("--lazy").arg(&path).run().expect_ok();
     let message = "opening root ROOT: usr/lib is on a read-only file system; mount it writable";
     output.expect_error(message);
     removal.expect_error(message);
