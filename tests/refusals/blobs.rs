@@ -64,10 +64,7 @@ fn a_layer_that_was_cut_off_before_it_was_described() {
         (packed(Packing::Gzip, &|length| length - 1), "unexpected end of file"),
         (packed(Packing::Zstd(20), &|length| length / 2), "its zstd stream is cut off"),
         (packed(Packing::Plain, &|_| 1000), "its last header is cut off"),
-        (
-            packed(Packing::Plain, &|_| 2048),
-            "entry \"/d/file\": it is cut off 2976 bytes before its end",
-        ),
+        (packed(Packing::Plain, &|_| 2048), "entry \"/d/file\": it is cut off 2976 bytes before its end"),
     ] {
         Stage::with(&image.layout()).refuses(&format!("{}: {why}", reading_layer(&image)));
     }
@@ -98,9 +95,8 @@ fn a_wrong_size() {
     Stage::with(&image(7).layout()).refuses(&format!(
         "{RESOLVING}: looking for a layer: blob {layer}: it has {length} bytes, its descriptor says 7"
     ));
-    Stage::with(&image(-1).layout()).refuses(&format!(
-        "{RESOLVING}: looking for a layer: blob {layer} has the size -1"
-    ));
+    Stage::with(&image(-1).layout())
+        .refuses(&format!("{RESOLVING}: looking for a layer: blob {layer} has the size -1"));
 }
 
 #[test]
@@ -169,16 +165,18 @@ fn a_reference_that_fits_none_or_several() {
     let there = format!("there are 1.0, 2.0, @{}", digest(&plain().manifest_bytes()));
     let stage = |reference: &str| Stage::of(&MANIFEST.replace("oci:image", reference)).put(&files);
     let resolving = |reference: &str| format!("resolving container it: reading image {reference}");
-    stage("oci:image:3.0").refuses(&format!(
-        "{}: it has no image with the tag \"3.0\"; {there}",
-        resolving("oci:image:3.0")
-    ));
+    stage("oci:image:3.0")
+        .refuses(&format!("{}: it has no image with the tag \"3.0\"; {there}", resolving("oci:image:3.0")));
     stage("oci:image").refuses(&format!(
         "{}: it has more than one image that fits; {there}; add a tag or @DIGEST",
         resolving("oci:image")
     ));
     let none = format!("oci:image@{}", digest(b""));
-    stage(&none).refuses(&format!("{}: it has no image with the digest {}; {there}", resolving(&none), digest(b"")));
+    stage(&none).refuses(&format!(
+        "{}: it has no image with the digest {}; {there}",
+        resolving(&none),
+        digest(b"")
+    ));
     let empty = layout(&[]);
     Stage::with(&empty).refuses(&format!("{RESOLVING}: it has no image"));
     Stage::of(&MANIFEST.replace("oci:image", "oci:image:1")).put(&empty).refuses(&format!(

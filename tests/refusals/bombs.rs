@@ -31,7 +31,8 @@ fn more_entries_than_allowed() {
         Layer::new().file(".wh.a", "").file("c", "").bytes(),
     ];
     let image = Crafted::of(&tars, Packing::Gzip);
-    let limited = |most: &str| Stage::with(&image.layout()).arg("--jobs").arg("1").arg("--max-entries").arg(most);
+    let limited =
+        |most: &str| Stage::with(&image.layout()).arg("--jobs").arg("1").arg("--max-entries").arg(most);
     let first_read = usize::from(image.layers[1].len() <= image.layers[0].len()) + 1;
     limited("3").refuses(&format!(
         "{}: the layers have more than 3 entries; raise --max-entries",
@@ -48,7 +49,8 @@ fn more_bytes_than_allowed() {
     limited("1M").refuses(&format!("{}: {why}", reading(&image, 1)));
     limited("3M").compose.run().expect_ok();
     // A sparse file counts with its holes.
-    let sparse = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "1099511627776")];
+    let sparse =
+        [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "1099511627776")];
     let sparse = Layer::new().pax(&sparse).file("sparse", [&b"0\n"[..], &[0; 510]].concat());
     let image = Crafted::one(&sparse);
     Stage::with(&image.layout()).refuses(&format!(
@@ -66,7 +68,8 @@ fn a_zstd_window_above_the_limit() {
     limited("4M").refuses(&format!("{}: {why}", reading(&image, 1)));
     limited("8M").compose.run().expect_ok();
     // Above the default of 64 MiB, which is not allocated: the frame is a header and nothing else.
-    let huge = Crafted::packed(vec![b"\x28\xb5\x2f\xfd\0\xa8".to_vec()], vec![digest(b"")], Packing::Zstd(27));
+    let huge =
+        Crafted::packed(vec![b"\x28\xb5\x2f\xfd\0\xa8".to_vec()], vec![digest(b"")], Packing::Zstd(27));
     let why = "its zstd window has 2147483648 bytes, more than the 67108864 that --max-window allows";
     Stage::with(&huge.layout()).refuses(&format!("{}: {why}", reading(&huge, 1)));
 }

@@ -50,7 +50,8 @@ fn each_blob_of_a_layout_in_a_directory_and_in_an_archive() {
                     format!("embedding container it from {form}: {layer}: {why}")
                 };
                 Stage::with(&files).refuses(&message("oci:image"));
-                in_archive("oci-archive:image.tar", &archive(&files)).refuses(&message("oci-archive:image.tar"));
+                in_archive("oci-archive:image.tar", &archive(&files))
+                    .refuses(&message("oci-archive:image.tar"));
             }
         }
     }
@@ -84,7 +85,8 @@ fn each_file_of_a_docker_archive() {
     for layer in 0..3 {
         let name = format!("{layer}/layer.tar");
         let right = &files[&name];
-        let reading = format!("embedding container it from {form}: reading layer {} of 3 ({name})", layer + 1);
+        let reading =
+            format!("embedding container it from {form}: reading layer {} of 3 ({name})", layer + 1);
         // In a content.
         let wrong = flipped(right, [1024, 512, 1536][layer]);
         with(&name, wrong.clone()).refuses(&format!(
@@ -100,12 +102,10 @@ fn each_file_of_a_docker_archive() {
     with("manifest.json", b"[{".to_vec()).refuses(&format!(
         "resolving container it: reading image {form}: reading manifest.json: EOF while parsing an object at line 1 column 2"
     ));
-    with("manifest.json", manifest.replace("1/layer", "9/layer").into_bytes()).refuses(&format!(
-        "resolving container it: reading image {form}: there is no layer 9/layer.tar"
-    ));
-    with("manifest.json", manifest.replace(&name, "0.json").into_bytes()).refuses(&format!(
-        "resolving container it: reading image {form}: there is no configuration 0.json"
-    ));
+    with("manifest.json", manifest.replace("1/layer", "9/layer").into_bytes())
+        .refuses(&format!("resolving container it: reading image {form}: there is no layer 9/layer.tar"));
+    with("manifest.json", manifest.replace(&name, "0.json").into_bytes())
+        .refuses(&format!("resolving container it: reading image {form}: there is no configuration 0.json"));
     in_archive("docker-archive:image.tar:x:2", &archive(&files)).refuses(
         "resolving container it: reading image docker-archive:image.tar:x:2: it has no image \"x:2\"; there are \
          localhost/x:1",
@@ -150,8 +150,9 @@ fn an_index_that_is_none() {
     Stage::with(&files).refuses(&format!("{resolving}: its layout has no index.json"));
     let mut files = image.layout();
     files.insert("oci-layout".to_owned(), b"{\"imageLayoutVersion\": \"2.0\"}".to_vec());
-    Stage::with(&files)
-        .refuses(&format!("{resolving}: its layout has the version \"2.0\"; version 1 is the one that is known"));
+    Stage::with(&files).refuses(&format!(
+        "{resolving}: its layout has the version \"2.0\"; version 1 is the one that is known"
+    ));
 }
 
 /// One flipped bit anywhere in an archive: either refused in one line, or nothing came of it. A compose that succeeds has

@@ -62,9 +62,18 @@ fn hard_links_that_lead_nowhere() {
         ),
         (Layer::new().hardlink("h", "nothing"), format!("hard link \"/h\" to \"/nothing\": {nothing}")),
         (Layer::new().hardlink("a", "a"), format!("hard link \"/a\" to \"/a\": {nothing}")),
-        (Layer::new().hardlink("h", "late").file("late", ""), format!("hard link \"/h\" to \"/late\": {nothing}")),
-        (Layer::new().file(".wh.gone", "").hardlink("h", "gone"), format!("hard link \"/h\" to \"/gone\": {nothing}")),
-        (Layer::new().hardlink("h", "gone").file(".wh.gone", ""), format!("hard link \"/h\" to \"/gone\": {nothing}")),
+        (
+            Layer::new().hardlink("h", "late").file("late", ""),
+            format!("hard link \"/h\" to \"/late\": {nothing}"),
+        ),
+        (
+            Layer::new().file(".wh.gone", "").hardlink("h", "gone"),
+            format!("hard link \"/h\" to \"/gone\": {nothing}"),
+        ),
+        (
+            Layer::new().hardlink("h", "gone").file(".wh.gone", ""),
+            format!("hard link \"/h\" to \"/gone\": {nothing}"),
+        ),
         (
             Layer::new().hardlink("h", "dir"),
             "hard link \"/h\" to \"/dir\": a directory can't have two names".to_owned(),
@@ -101,10 +110,7 @@ fn entries_that_can_t_be_where_they_want_to_be() {
             Layer::new().member(b'V', "label", "", 0),
             "entry \"label\": its type \"V\" is a GNU volume label, which layers don't have".to_owned(),
         ),
-        (
-            Layer::new().symlink("a", ""),
-            "entry \"/a\": no symbolic link can have the target \"\"".to_owned(),
-        ),
+        (Layer::new().symlink("a", ""), "entry \"/a\": no symbolic link can have the target \"\"".to_owned()),
     ] {
         let image = image(&[layer]);
         Stage::with(&image.layout()).refuses(&format!("{}: {why}", reading(&image, 1)));
@@ -171,7 +177,8 @@ impl Outside {
     #[track_caller]
     fn unchanged(&self) {
         use std::os::unix::fs::MetadataExt as _;
-        let told = |meta: &fs::Metadata| (meta.ino(), meta.size(), meta.mode(), meta.mtime_nsec(), meta.nlink());
+        let told =
+            |meta: &fs::Metadata| (meta.ino(), meta.size(), meta.mode(), meta.mtime_nsec(), meta.nlink());
         for (path, was) in &self.files {
             let is = path.symlink_metadata().ok();
             assert_eq!(is.as_ref().map(told), was.as_ref().map(told), "{}", path.display());
