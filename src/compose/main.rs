@@ -39,8 +39,9 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     // What follows is the usage and a word on --help.
     let told = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    let told = one_line(told);
-    eprintln!("sysctr-compose: {}; see --help", told.strip_prefix("error: ").unwrap_or(&told));
+    let told = one_line(told.filter(|line| !line.trim_start().starts_with("tip: to pass")));
+    let told = told.strip_prefix("error: ").unwrap_or(&told).replace(" tip: ", "; ");
+    eprintln!("sysctr-compose: {told}; see --help");
     ExitCode::from(2)
 }
 
