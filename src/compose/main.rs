@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use sysctr_compose::cli::Cli;
 use sysctr_compose::manifest::NotUnderstood;
+use sysctr_compose::report::printable;
 use sysctr_compose::{Verdict, run};
 
 fn main() -> ExitCode {
@@ -46,5 +47,5 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn one_line<'a>(lines: impl Iterator<Item = &'a str>) -> String {
-    lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    printable(&lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" "))
 }
