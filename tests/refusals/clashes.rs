@@ -91,8 +91,11 @@ fn a_home_that_is_a_link_leads_beneath_the_root() {
 fn other_places_that_are_taken() {
     for (path, why) in [
         ("usr/lib/systemd/system-preset/50-sysctr-it.preset", "choose another name"),
-        ("usr/lib/systemd/system/multi-user.target.wants/it.service", "choose another name, or set `unit.replace = true` to \
-            put it aside"),
+        (
+            "usr/lib/systemd/system/multi-user.target.wants/it.service",
+            "choose another name, or set `unit.replace = true` to \
+            put it aside",
+        ),
     ] {
         let stage = stage("");
         hosts(&stage.root, path);
@@ -138,8 +141,11 @@ fn a_name_of_another_group() {
 /// A container whose unit or link would be the file of another.
 #[test]
 fn two_containers_that_want_one_place() {
-    let stage = stage("[[container]]\nname = 'other'\nimage = 'oci:image'\nunit = { template = 'other.service' }");
+    let stage =
+        stage("[[container]]\nname = 'other'\nimage = 'oci:image'\nunit = { template = 'other.service' }");
     let text = "[Service]\nExecStart=/usr/bin/sysctr run other\n[Install]\nAlias=it.service\n";
     fs::write(stage.compose.work_dir().join("other.service"), text).unwrap();
-    stage.refuses("placing container other: /usr/lib/systemd/system/it.service belongs to container it already");
+    stage.refuses(
+        "placing container other: /usr/lib/systemd/system/it.service belongs to container it already",
+    );
 }

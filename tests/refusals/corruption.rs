@@ -185,7 +185,7 @@ fn one_wrong_bit_anywhere_in_an_archive() {
             }
         }
         // What a tar's padding, times and owners of its members say is nobody's business.
-        assert!(refused > 20 && harmless > 5, "{refused} refused, {harmless} harmless");
+        assert!(refused > 50 && harmless > 2, "{refused} refused, {harmless} harmless");
         Listing::of(&stage.root.path()).expect_same(&stage.before, Mtimes::All);
     }
 }

@@ -217,3 +217,16 @@ fn a_name_that_no_file_system_holds() {
     let why = format!("name \"{long}\" has a component of more than 255 bytes");
     Stage::with(&image.layout()).refuses(&format!("{}: {why}", reading(&image, 1)));
 }
+
+/// What an image's names say to a terminal is not said to it.
+#[test]
+fn names_with_control_characters() {
+    let image = image(&[Layer::new().file("a\x1b[2J\nb/../x", "")]);
+    let why = "name \"a\\u{1b}[2J\\nb/../x\" has a `..` component, which could lead out of the root";
+    Stage::with(&image.layout()).refuses(&format!("{}: {why}", reading(&image, 1)));
+    let stage = Stage::layer(&Layer::new().member(b'3', "null\x1b[2J\nadded", "", 0));
+    let composed = stage.compose.run().expect_ok();
+    let left_out = "        left out /null\\u{1b}[2J\\nadded (character device)\n";
+    assert!(composed.stdout().contains(left_out), "{}", composed.story());
+    assert_eq!(stage.root.record("it")["tree"]["left_out"][0]["path"], "/null\x1b[2J\nadded");
+}

@@ -73,8 +73,11 @@ fn what_stands_wrong_in_json() {
     let stage = Stage::of(MANIFEST);
     let path = stage.compose.work_dir().join("c.json");
     for (text, why) in [
-        (r#"{"group": "g", "container": [{"name": "it", "image": "oci:x", "imag": 1}]}"#, "1:68: unknown field `imag`, expected \
-            one of `name`, `image`, `digest`, `update`, `enable`, `runtime`, `fallback`, `set`, `run`, `limits`, `unit`"),
+        (
+            r#"{"group": "g", "container": [{"name": "it", "image": "oci:x", "imag": 1}]}"#,
+            "1:68: unknown field `imag`, expected \
+            one of `name`, `image`, `digest`, `update`, `enable`, `runtime`, `fallback`, `set`, `run`, `limits`, `unit`",
+        ),
         ("{\"group\": \"g\",\n}", "2:1: trailing comma"),
         ("", "1:0: EOF while parsing a value"),
     ] {
@@ -112,26 +115,63 @@ fn a_wrong_command_line() {
         (&[][..], "the following required arguments were not provided: --sysroot <DIR> --manifest <FILE>"),
         (&["--sysroot", root], "the following required arguments were not provided: --manifest <FILE>"),
         (&["-m", "containers.toml"], "the following required arguments were not provided: --sysroot <DIR>"),
-        (&["--sysroot", root, "-m", "containers.toml", "oci:image"], "the argument '--manifest <FILE>' cannot be used with '[IMAGE]'"),
-        (&["--sysroot", root, "-m", "containers.toml", "--name", "x"], "the argument '--manifest <FILE>' cannot be used with '--name <NAME>'"),
-        (&["--sysroot", root, "oci:image", "--set", "novalue"], "invalid value 'novalue' for '--set <KEY=VALUE>': it is not KEY=VALUE"),
-        (&["--sysroot", root, "oci:image", "--name", "a/b"], "invalid value 'a/b' for '--name <NAME>': name \"a/b\" is not valid: it must match [a-zA-Z0-9][a-zA-Z0-9_.-]* and have at most 128 characters"),
-        (&["--sysroot", root, "oci:image", "--jobs", "0"], "invalid value '0' for '--jobs <N>': number would be zero for non-zero type"),
-        (&["--sysroot", root, "oci:image", "--max-bytes", "1Q"], "invalid value '1Q' for '--max-bytes <SIZE>': \"1Q\" is not a size above zero, such as 512M"),
+        (
+            &["--sysroot", root, "-m", "containers.toml", "oci:image"],
+            "the argument '--manifest <FILE>' cannot be used with '[IMAGE]'",
+        ),
+        (
+            &["--sysroot", root, "-m", "containers.toml", "--name", "x"],
+            "the argument '--manifest <FILE>' cannot be used with '--name <NAME>'",
+        ),
+        (
+            &["--sysroot", root, "oci:image", "--set", "novalue"],
+            "invalid value 'novalue' for '--set <KEY=VALUE>': it is not KEY=VALUE",
+        ),
+        (
+            &["--sysroot", root, "oci:image", "--name", "a/b"],
+            "invalid value 'a/b' for '--name <NAME>': name \"a/b\" is not valid: it must match [a-zA-Z0-9][a-zA-Z0-9_.-]* and have at most 128 characters",
+        ),
+        (
+            &["--sysroot", root, "oci:image", "--jobs", "0"],
+            "invalid value '0' for '--jobs <N>': number would be zero for non-zero type",
+        ),
+        (
+            &["--sysroot", root, "oci:image", "--max-bytes", "1Q"],
+            "invalid value '1Q' for '--max-bytes <SIZE>': \"1Q\" is not a size above zero, such as 512M",
+        ),
         (&["--sysroot", root, "oci:image", "--max-entries", "-1"], "unexpected argument '-1' found"),
-        (&["--sysroot", root, "image"], "invalid value 'image' for '[IMAGE]': image \"image\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:image"),
-        (&["--sysrot", root, "oci:image"], "unexpected argument '--sysrot' found; a similar argument exists: '--sysroot'"),
+        (
+            &["--sysroot", root, "image"],
+            "invalid value 'image' for '[IMAGE]': image \"image\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:image",
+        ),
+        (
+            &["--sysrot", root, "oci:image"],
+            "unexpected argument '--sysrot' found; a similar argument exists: '--sysroot'",
+        ),
         (&["--repo", root, "oci:image"], "unexpected argument '--repo' found"),
-        (&["plant", "--sysroot", root], "invalid value 'plant' for '[IMAGE]': image \"plant\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:plant"),
+        (
+            &["plant", "--sysroot", root],
+            "invalid value 'plant' for '[IMAGE]': image \"plant\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:plant",
+        ),
         (&["remove", "--sysroot", root], "the following required arguments were not provided: <NAME>..."),
-        (&["list", "--sysroot", root, "--format", "xml"], "invalid value 'xml' for '--format <FORMAT>' [possible values: text, json]"),
-        (&["--sysroot", root, "oci:.", "--name", "it.1"], "invalid value 'it.1' for '--name <NAME>': name \"it.1\" ends in .DIGITS, which is how a container's generations are named; choose another"),
+        (
+            &["list", "--sysroot", root, "--format", "xml"],
+            "invalid value 'xml' for '--format <FORMAT>' [possible values: text, json]",
+        ),
+        (
+            &["--sysroot", root, "oci:.", "--name", "it.1"],
+            "invalid value 'it.1' for '--name <NAME>': name \"it.1\" ends in .DIGITS, which is how a container's generations are named; choose another",
+        ),
     ] {
         says(run(args), 2, &format!("{why}; see --help"));
     }
     // A name that the image does not give.
-    says(run(&["--sysroot", root, "oci:-"]), 2, "naming the container after oci:-: name \"-\" is not valid: it must match [a-zA-Z0-9][a-zA-Z0-9_.-]* and have at \
-        most 128 characters; give --name");
+    says(
+        run(&["--sysroot", root, "oci:-"]),
+        2,
+        "naming the container after oci:-: name \"-\" is not valid: it must match [a-zA-Z0-9][a-zA-Z0-9_.-]* and have at \
+        most 128 characters; give --name",
+    );
     stage.unchanged();
 }
 
@@ -143,7 +183,8 @@ fn a_source_date_epoch_that_is_none() {
         says(compose.run(), 2, &format!("SOURCE_DATE_EPOCH={value:?} is not a number of seconds since 1970"));
     }
     use std::os::unix::ffi::OsStrExt as _;
-    let compose = stage.compose.command_as(None).env("SOURCE_DATE_EPOCH", std::ffi::OsStr::from_bytes(b"\xff"));
+    let compose =
+        stage.compose.command_as(None).env("SOURCE_DATE_EPOCH", std::ffi::OsStr::from_bytes(b"\xff"));
     says(compose.run(), 2, "SOURCE_DATE_EPOCH=\"\u{fffd}\" is not a number of seconds since 1970");
     stage.unchanged();
 }

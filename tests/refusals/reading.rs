@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 use sysctr_tests::crafted::digest;
-use sysctr_tests::{Layer, Listing};
+use sysctr_tests::{Layer, Listing, Mtimes};
 
 use crate::{Stage, says};
 
@@ -99,10 +99,12 @@ fn what_a_compose_that_was_cut_off_left() {
         ("half", "expected value at line 1 column 1"),
     ] {
         fs::write(&journal, text).unwrap();
+        let before = Listing::of(&stage.root.path());
         let message =
             format!("opening root ROOT: ending a compose that was cut off: reading the journal: {why}");
-        let stage = Listing::of(&stage.root.path());
-        let _ = (&message, stage);
+        says(stage.run_as(None), 1, &message);
+        says(stage.verb("remove").arg("it").run(), 1, &message);
+        Listing::of(&stage.root.path()).expect_same(&before, Mtimes::All);
     }
     fs::remove_file(&journal).unwrap();
     let again = stage.run_as(None).expect_ok();

@@ -9,7 +9,8 @@ use crate::{MANIFEST, Stage};
 const PREPARING: &str = "embedding container it from oci:image: preparing container it";
 
 fn image() -> Crafted {
-    let layer = Layer::new().dir("bin").file("bin/true", "x").dir("etc").file("etc/passwd", "joe:x:7:7::/:\n");
+    let layer =
+        Layer::new().dir("bin").file("bin/true", "x").dir("etc").file("etc/passwd", "joe:x:7:7::/:\n");
     Crafted::one(&layer.file("file", "").symlink("loop", "loop"))
 }
 
@@ -57,18 +58,31 @@ fn mount_targets_that_can_t_be() {
         stage(&mount, &image())
     };
     mount("/file/below").refuses(&format!("{PREPARING}: run.mounts[0].target: path \"/file/below\" leads through \"/file\", which is not a directory"));
-    mount("/loop/x").refuses(&format!("{PREPARING}: run.mounts[0].target: path \"/loop\" leads through more than 40 symbolic links"));
-    mount("/").refuses(&format!("{PREPARING}: run.mounts[0].target: nothing can be mounted on the root; it is the image's"));
-    stage("run = { tmpfs = ['/file/x'] }", &image()).refuses(&format!("{PREPARING}: run.tmpfs[0]: path \"/file/x\" leads through \"/file\", which is not a directory"));
+    mount("/loop/x").refuses(&format!(
+        "{PREPARING}: run.mounts[0].target: path \"/loop\" leads through more than 40 symbolic links"
+    ));
+    mount("/").refuses(&format!(
+        "{PREPARING}: run.mounts[0].target: nothing can be mounted on the root; it is the image's"
+    ));
+    stage("run = { tmpfs = ['/file/x'] }", &image()).refuses(&format!(
+        "{PREPARING}: run.tmpfs[0]: path \"/file/x\" leads through \"/file\", which is not a directory"
+    ));
     stage("run = { volumes = { '/file/x' = '/var/lib/x' } }", &image()).refuses(&format!("{PREPARING}: run.volumes.\"/file/x\": path \"/file/x\" leads through \"/file\", which is not a directory"));
-    stage("run = { cwd = '/file/x' }", &image()).refuses(&format!("{PREPARING}: run.cwd: path \"/file/x\" leads through \"/file\", which is not a directory"));
-    stage("run = { cwd = '/file' }", &image()).refuses(&format!("{PREPARING}: run.cwd: \"/file\" is a file in the image, not a directory"));
+    stage("run = { cwd = '/file/x' }", &image()).refuses(&format!(
+        "{PREPARING}: run.cwd: path \"/file/x\" leads through \"/file\", which is not a directory"
+    ));
+    stage("run = { cwd = '/file' }", &image())
+        .refuses(&format!("{PREPARING}: run.cwd: \"/file\" is a file in the image, not a directory"));
     let mut volume = image();
     volume.config["config"]["Volumes"] = json!({"relative": {}});
-    stage("", &volume).refuses(&format!("{PREPARING}: the image's volume \"relative\": \"relative\" is not an absolute path without `..`"));
+    stage("", &volume).refuses(&format!(
+        "{PREPARING}: the image's volume \"relative\": \"relative\" is not an absolute path without `..`"
+    ));
     let mut cwd = image();
     cwd.config["config"]["WorkingDir"] = json!("relative");
-    stage("", &cwd).refuses(&format!("{PREPARING}: the image's WorkingDir; give run.cwd: \"relative\" is not an absolute path without `..`"));
+    stage("", &cwd).refuses(&format!(
+        "{PREPARING}: the image's WorkingDir; give run.cwd: \"relative\" is not an absolute path without `..`"
+    ));
 }
 
 #[test]
@@ -119,8 +133,10 @@ fn settings_that_no_unit_can_have() {
     stage("unit = { credentials = ['a/b:/x'] }", &image()).refuses(&format!(
         "{PREPARING}: unit.credentials[0]: \"a/b\" is not a credential's name: letters, digits, `.`, `_` and `-`"
     ));
-    stage("unit = { environment_files = ['relative'] }", &image()).misunderstands("containers.toml:5:30: \"relative\" is not an absolute path without `..`");
-    stage("run = { seccomp = 'profile.json' }", &image()).misunderstands("containers.toml:3:8: run.seccomp: there is no file ./profile.json");
+    stage("unit = { environment_files = ['relative'] }", &image())
+        .misunderstands("containers.toml:5:30: \"relative\" is not an absolute path without `..`");
+    stage("run = { seccomp = 'profile.json' }", &image())
+        .misunderstands("containers.toml:3:8: run.seccomp: there is no file ./profile.json");
 }
 
 /// Where an image has its user database is its own business; a plan finds what a compose finds.

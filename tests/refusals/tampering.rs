@@ -1,6 +1,7 @@
 //! What `verify` finds in a composed target, change by change: exactly this, and nothing else.
 
 use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 use std::path::Path;
 
@@ -56,47 +57,57 @@ const IN_THE_TREE: &[Change] = &[
     Change {
         what: "content of the same length",
         act: |root| rewrite(&rootfs(root, "bin/true"), "TEXT"),
-        found: &[("/bin/true", "content differs")],
+        found: &[(
+            "/usr/lib/containers/atomic/it/rootfs/bin/true",
+            "its content is sha256:e4ba216b53e675d3ce45a8584de79ecc013718ef83ebd53f29d47d97af594386, not \
+            sha256:982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1",
+        )],
     },
     Change {
         what: "content of another length",
         act: |root| rewrite(&rootfs(root, "bin/true"), "longer text"),
-        found: &[("/bin/true", "has 11 bytes, not 4")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/bin/true", "has 11 bytes, not 4")],
     },
     Change {
         what: "mode",
         act: |root| fs::set_permissions(rootfs(root, "bin/true"), Permissions::from_mode(0o4755)).unwrap(),
-        found: &[("/bin/true", "mode is 4755, not 0644")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/bin/true", "mode is 4755, not 0644")],
     },
     Change {
         what: "owner",
         act: |root| lchown(rootfs(root, "bin/true"), Some(7), Some(8)).unwrap(),
-        found: &[("/bin/true", "?")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/bin/true", "owner is 7:8, not 0:0")],
     },
     Change {
         what: "attribute",
         act: |root| sh("setfattr -n user.x -v y \"$0\"", &rootfs(root, "bin/true")),
-        found: &[("/bin/true", "?")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/bin/true", "attributes are user.x=y, not none")],
     },
     Change {
         what: "file capability",
         act: |root| sh("setcap cap_net_raw+ep \"$0\"", &rootfs(root, "bin/true")),
-        found: &[("/bin/true", "?")],
+        found: &[(
+            "/usr/lib/containers/atomic/it/rootfs/bin/true",
+            "attributes are security.capability=\\x01\\x00\\x00\\x02\\x00 \\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00, not none",
+        )],
     },
     Change {
         what: "time stamp",
         act: |root| sh("touch -d @7 \"$0\"", &rootfs(root, "bin/true")),
-        found: &[("/bin/true", "?")],
+        found: &[(
+            "/usr/lib/containers/atomic/it/rootfs/bin/true",
+            "mtime is 7.000000000, not 1500000000.000000000",
+        )],
     },
     Change {
         what: "a file too many",
         act: |root| within(&rootfs(root, "d"), || fs::write(rootfs(root, "d/extra"), "").unwrap()),
-        found: &[("/d/extra", "is not of the image")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/d/extra", "is not of the image")],
     },
     Change {
         what: "a file too few",
         act: |root| within(&rootfs(root, "d"), || fs::remove_file(rootfs(root, "d/gone")).unwrap()),
-        found: &[("/d/gone", "is missing")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/d/gone", "is missing")],
     },
     Change {
         what: "a hard link that is a copy",
@@ -105,7 +116,7 @@ const IN_THE_TREE: &[Change] = &[
                 sh("cp -p \"$0\" \"$0.new\" && mv \"$0.new\" \"$0\"", &rootfs(root, "d/again"));
             });
         },
-        found: &[("?", "?")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/d/file", "is no hard link to \"/d/again\"")],
     },
     Change {
         what: "a link that leads elsewhere",
@@ -114,19 +125,19 @@ const IN_THE_TREE: &[Change] = &[
                 sh("ln -sfn /etc/shadow \"$0\" && touch -h -d @1500000000 \"$0\"", &rootfs(root, "link"));
             });
         },
-        found: &[("/link", "?")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/link", "links to \"/etc/shadow\", not \"d/file\"")],
     },
     Change {
         what: "a device",
         act: |root| within(&rootfs(root, "d"), || sh("mknod \"$0\" c 1 3", &rootfs(root, "d/null"))),
-        found: &[("/d/null", "is a device, FIFO or socket")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/d/null", "is a device, FIFO or socket")],
     },
     Change {
         what: "a directory for a file",
         act: |root| {
             within(&rootfs(root, "d"), || sh("rm \"$0\" && mkdir \"$0\"", &rootfs(root, "d/gone")));
         },
-        found: &[("/d/gone", "is a directory")],
+        found: &[("/usr/lib/containers/atomic/it/rootfs/d/gone", "is a directory")],
     },
     Change {
         what: "no root file system",
@@ -149,7 +160,7 @@ const AROUND_IT: &[Change] = &[
     Change {
         what: "another mode of the unit",
         act: |root| fs::set_permissions(root.join(UNIT), Permissions::from_mode(0o666)).unwrap(),
-        found: &[("/usr/lib/systemd/system/it.service", "?")],
+        found: &[("/usr/lib/systemd/system/it.service", "mode is 0666, not 0644")],
     },
     Change {
         what: "a link of the unit",
@@ -158,7 +169,10 @@ const AROUND_IT: &[Change] = &[
             fs::remove_file(&link).unwrap();
             symlink("/etc/evil.service", link).unwrap();
         },
-        found: &[("/usr/lib/systemd/system/multi-user.target.wants/it.service", "is no link to ../it.service")],
+        found: &[(
+            "/usr/lib/systemd/system/multi-user.target.wants/it.service",
+            "is no link to ../it.service",
+        )],
     },
     Change {
         what: "the preset",
@@ -178,7 +192,7 @@ const AROUND_IT: &[Change] = &[
     Change {
         what: "the bundle open to users",
         act: |root| fs::set_permissions(root.join(BUNDLE), Permissions::from_mode(0o755)).unwrap(),
-        found: &[("/usr/lib/containers/atomic/it", "?")],
+        found: &[("/usr/lib/containers/atomic/it", "mode is 0755, not 0700")],
     },
     Change {
         what: "the dump",
@@ -193,10 +207,7 @@ const AROUND_IT: &[Change] = &[
     Change {
         what: "the record",
         act: |root| sh("sed -i 's/\"none\"/\"embedded\"/' \"$0\"", &root.join(BUNDLE).join("record.json")),
-        found: &[(
-            "/usr/lib/containers/atomic/it/record.json",
-            "is not the record that embedded.json names",
-        )],
+        found: &[("/usr/lib/containers/atomic/it/record.json", "is not the record that embedded.json names")],
     },
     Change {
         what: "no record",
@@ -209,6 +220,13 @@ const AROUND_IT: &[Change] = &[
         found: &[("/usr/lib/containers/atomic/it/record.json", "is missing")],
     },
     Change {
+        what: "the index tells another group",
+        act: |root| {
+            sh("sed -i 's/\"g\"/\"h\"/' \"$0\"", &root.join("usr/lib/containers/atomic/embedded.json"))
+        },
+        found: &[("/usr/lib/containers/atomic/embedded.json", "differs from the record")],
+    },
+    Change {
         what: "the index names another record",
         act: |root| {
             let index = root.join("usr/lib/containers/atomic/embedded.json");
@@ -216,10 +234,7 @@ const AROUND_IT: &[Change] = &[
             value["containers"]["it"]["record"] = json!(format!("sha256:{}", "0".repeat(64)));
             fs::write(index, value.to_string()).unwrap();
         },
-        found: &[(
-            "/usr/lib/containers/atomic/it/record.json",
-            "is not the record that embedded.json names",
-        )],
+        found: &[("/usr/lib/containers/atomic/it/record.json", "is not the record that embedded.json names")],
     },
 ];
 
@@ -243,13 +258,15 @@ fn finds(change: &Change) {
     let lines = change.found.iter().map(|(path, message)| format!("error: it: {path}: {message}\n"));
     let expected = format!("{}1 containers checked: see above\n", lines.collect::<String>());
     if std::env::var_os("SHOW").is_some() {
-        if text.stdout() != expected { println!("{}\nWANT {expected}GOT {}", change.what, text.story()); }
+        if text.stdout() != expected {
+            println!("{}\nWANT {expected}GOT {}", change.what, text.story());
+        }
         return;
     }
     assert_eq!(text.stdout(), expected, "{}: {}", change.what, text.story());
-    let findings = change.found.iter().map(|(path, message)| {
-        json!({"severity": "error", "container": "it", "path": path, "message": message})
-    });
+    let findings = change.found.iter().map(
+        |(path, message)| json!({"severity": "error", "container": "it", "path": path, "message": message}),
+    );
     let expected = json!({"format": 1, "checked": 1, "findings": findings.collect::<Vec<_>>()});
     assert_eq!(json.json(), expected, "{}", change.what);
     for output in [text, json] {
@@ -273,12 +290,61 @@ fn the_launcher_and_the_index() {
     let other = stage.verb("verify").arg("other").run();
     other.expect_error("verifying container other: it is not embedded; `list` shows what is");
 
-    let stage = composed();
-    fs::remove_file(stage.root.join("usr/lib/systemd/system-generators/sysctr-generator")).unwrap();
-    let output = stage.verb("verify").run();
-    if std::env::var_os("SHOW").is_some() { println!("GENERATOR {}", output.story()); }
+    for (act, finding) in [
+        (
+            (|root| fs::remove_file(root.join("usr/lib/systemd/system-generators/sysctr-generator")).unwrap())
+                as fn(&Root),
+            "/usr/lib/systemd/system-generators/sysctr-generator: is no link to ../../../bin/sysctr",
+        ),
+        (
+            |root| fs::set_permissions(root.join("usr/bin/sysctr"), Permissions::from_mode(0o777)).unwrap(),
+            "/usr/bin/sysctr: mode is 0777, not 0755",
+        ),
+        (
+            |root| lchown(root.join("usr/lib/containers/atomic/embedded.json"), Some(5), Some(0)).unwrap(),
+            "/usr/lib/containers/atomic/embedded.json: owner is 5:0, not 0:0",
+        ),
+        (
+            |root| fs::create_dir(root.join("usr/lib/containers/atomic/stranger")).unwrap(),
+            "/usr/lib/containers/atomic/stranger: is not in embedded.json",
+        ),
+    ] {
+        let stage = composed();
+        act(&stage.root);
+        let output = stage.verb("verify").run().expect_code(1);
+        assert_eq!(output.stdout(), format!("error: {finding}\n1 containers checked: see above\n"));
+    }
+    // Without its index, a container is none of ours any more: that is told too.
     let stage = composed();
     fs::remove_file(stage.root.join("usr/lib/containers/atomic/embedded.json")).unwrap();
-    let output = stage.verb("verify").run();
-    if std::env::var_os("SHOW").is_some() { println!("INDEX {}", output.story()); }
+    let output = stage.verb("verify").run().expect_code(1);
+    let finding = "error: /usr/lib/containers/atomic/it: is not in embedded.json\n";
+    assert_eq!(output.stdout(), format!("{finding}0 containers checked: see above\n"));
+}
+
+/// Names in the tree are bytes; a finding is one line of text, and JSON.
+#[test]
+fn names_that_are_no_text() {
+    let stage = composed();
+    let name = std::ffi::OsStr::from_bytes(b"\xff\n\x1b[2J");
+    within(&rootfs(&stage.root, "d"), || fs::write(rootfs(&stage.root, "d").join(name), "").unwrap());
+    let line = fs::read_dir(rootfs(&stage.root, "d")).unwrap().count();
+    assert_eq!(line, 4);
+    let path = "/usr/lib/containers/atomic/it/rootfs/d/\\xff\\n\\x1b[2J";
+    let output = stage.verb("verify").run().expect_code(1);
+    assert_eq!(
+        output.stdout(),
+        format!("error: it: {path}: is not of the image\n1 containers checked: see above\n")
+    );
+    let json = stage.verb("verify").arg("--format").arg("json").run().json();
+    assert_eq!(json["findings"][0]["path"], path);
+    // Text in UTF-8, but with what a terminal obeys.
+    let stage = composed();
+    within(&rootfs(&stage.root, "d"), || fs::write(rootfs(&stage.root, "d/a\nb\x1b[2J"), "").unwrap());
+    let output = stage.verb("verify").run().expect_code(1);
+    let path = "/usr/lib/containers/atomic/it/rootfs/d/a\\nb\\u{1b}[2J";
+    assert_eq!(
+        output.stdout(),
+        format!("error: it: {path}: is not of the image\n1 containers checked: see above\n")
+    );
 }
