@@ -1,7 +1,6 @@
 //! Images that cost more than is allowed, and that the refusal itself is cheap.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use sysctr_tests::crafted::{Crafted, Packing, digest};
 use sysctr_tests::{Layer, scratch, source_dir};
@@ -9,8 +8,10 @@ use sysctr_tests::{Layer, scratch, source_dir};
 use crate::{Stage, says};
 
 const MIB: usize = 1 << 20;
-/// design: the process stays below 128 MiB.
+/// What a compose of any image stays below.
 const MOST_KIB: u64 = 128 << 10;
+/// Of CPU time, which a busy machine does not change: a hundredth of the bomb is read, not all of it.
+const MOST_MILLIS: u64 = 3000;
 
 fn reading(image: &Crafted, number: usize) -> String {
     let of = image.layers.len();
@@ -95,21 +96,19 @@ fn compression_bombs_are_refused_soon_and_in_little_memory() {
             repeated(&declared[..512], &zeros, 160, packing),
         ] {
             assert!(image.layers[0].len() < 16 * MIB);
-            let stage = Stage::with(&image.layout()).arg("--max-bytes").arg("256M");
+            let stage = Stage::with(&image.layout()).arg("--max-bytes").arg("96M");
             let peak = scratch();
             let peak = peak.path().join("peak");
             for verb in [None, Some("plan")] {
-                let start = Instant::now();
                 let command = stage.compose.command_as(verb);
                 let script = source_dir().join("tests/support/peak.py");
                 let output = command.under(["python3".as_ref(), script.as_os_str(), peak.as_os_str()]).run();
-                let took = start.elapsed();
-                let why = "the layers unpack to more than 268435456 bytes; raise --max-bytes";
+                let why = "the layers unpack to more than 100663296 bytes; raise --max-bytes";
                 says(output, 1, &format!("{}: {why}", reading(&image, 1)));
                 stage.unchanged();
-                let kib: u64 = fs::read_to_string(&peak).unwrap().trim().parse().unwrap();
-                assert!(kib < MOST_KIB, "{kib} KiB");
-                assert!(took < Duration::from_secs(10), "{took:?}");
+                let told = fs::read_to_string(&peak).unwrap();
+                let told: Vec<u64> = told.split_whitespace().map(|word| word.parse().unwrap()).collect();
+                assert!(told[0] < MOST_KIB && told[1] < MOST_MILLIS, "{told:?} KiB and milliseconds");
             }
         }
     }

@@ -22,36 +22,41 @@ fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
     bytes
 }
 
-/// Every blob, one bit of it wrong, at its beginning, in the middle and at its end.
+/// Every blob, one bit of it wrong: for gzip at its beginning, in the middle and at its end, else in the middle.
 #[test]
 fn each_blob_of_a_layout_in_a_directory_and_in_an_archive() {
     for packing in [Packing::Plain, Packing::Gzip, Packing::Zstd(20)] {
         let image = image(packing);
         let [manifest, config] = [image.manifest_bytes(), image.config_bytes()].map(|bytes| digest(&bytes));
-        let resolving = |form: &str, what: &str| {
-            format!("resolving container it: reading image {form}: reading the image {what}: blob ")
+        let resolving = |what: &str| {
+            format!("resolving container it: reading image FORM: reading the image {what}: blob ")
         };
-        let mut blobs = vec![(manifest, "manifest".to_owned()), (config, "configuration".to_owned())];
-        blobs.extend(image.layers.iter().map(|layer| (digest(layer), String::new())));
-        for (index, (digest_said, document)) in blobs.iter().enumerate() {
-            let name = blob_name(digest_said);
+        let mut blobs = vec![
+            (resolving("manifest") + &manifest, manifest),
+            (resolving("configuration") + &config, config),
+        ];
+        blobs.extend(image.layers.iter().enumerate().map(|(index, layer)| {
+            let name = digest(layer);
+            let reading = format!("reading layer {} of 3 ({name})", index + 1);
+            (format!("embedding container it from FORM: {reading}"), name)
+        }));
+        for (doing, expected) in &blobs {
+            let name = blob_name(expected);
             let right = image.layout()[&name].clone();
-            for at in [0, right.len() / 2, right.len() - 1] {
-                let wrong = flipped(&right, at);
+            let middle = right.len() / 2;
+            let everywhere = [middle, 0, right.len() - 1];
+            for at in if packing == Packing::Gzip { &everywhere[..] } else { &everywhere[..1] } {
+                let wrong = flipped(&right, *at);
                 let found = digest(&wrong);
                 let mut files = image.layout();
                 files.insert(name.clone(), wrong);
-                let why = format!("its bytes have the digest {found}, it should have {digest_said}");
-                let message = |form: &str| {
-                    if !document.is_empty() {
-                        return format!("{}{digest_said}: {why}", resolving(form, document));
-                    }
-                    let layer = format!("reading layer {} of 3 ({digest_said})", index - 1);
-                    format!("embedding container it from {form}: {layer}: {why}")
-                };
-                Stage::with(&files).refuses(&message("oci:image"));
-                in_archive("oci-archive:image.tar", &archive(&files))
-                    .refuses(&message("oci-archive:image.tar"));
+                let message =
+                    format!("{doing}: its bytes have the digest {found}, it should have {expected}");
+                Stage::with(&files).refuses(&message.replace("FORM", "oci:image"));
+                if *at == middle && packing == Packing::Gzip {
+                    let form = "oci-archive:image.tar";
+                    in_archive(form, &archive(&files)).refuses(&message.replace("FORM", form));
+                }
             }
         }
     }
@@ -185,7 +190,7 @@ fn one_wrong_bit_anywhere_in_an_archive() {
             }
         }
         // What a tar's padding, times and owners of its members say is nobody's business.
-        assert!(refused > 50 && harmless > 2, "{refused} refused, {harmless} harmless");
+        assert!(refused > 30 && harmless > 2, "{refused} refused, {harmless} harmless");
         Listing::of(&stage.root.path()).expect_same(&stage.before, Mtimes::All);
     }
 }

@@ -101,6 +101,60 @@ fn no_manifest() {
     stage.refuses("reading manifest containers.toml: stream did not contain valid UTF-8");
 }
 
+/// Arguments, and what is wrong with them.
+const WRONG_ARGUMENTS: &[(&[&str], &str)] = &[
+    (&[], "the following required arguments were not provided: --sysroot <DIR> --manifest <FILE>"),
+    (&["--sysroot", "ROOT"], "the following required arguments were not provided: --manifest <FILE>"),
+    (&["-m", "containers.toml"], "the following required arguments were not provided: --sysroot <DIR>"),
+    (
+        &["--sysroot", "ROOT", "-m", "containers.toml", "oci:image"],
+        "the argument '--manifest <FILE>' cannot be used with '[IMAGE]'",
+    ),
+    (
+        &["--sysroot", "ROOT", "-m", "containers.toml", "--name", "x"],
+        "the argument '--manifest <FILE>' cannot be used with '--name <NAME>'",
+    ),
+    (
+        &["--sysroot", "ROOT", "oci:image", "--set", "novalue"],
+        "invalid value 'novalue' for '--set <KEY=VALUE>': it is not KEY=VALUE",
+    ),
+    (
+        &["--sysroot", "ROOT", "oci:image", "--name", "a/b"],
+        "invalid value 'a/b' for '--name <NAME>': name \"a/b\" is not valid: it must match [a-zA-Z0-9][a-zA-Z0-9_.-]* and have at most 128 characters",
+    ),
+    (
+        &["--sysroot", "ROOT", "oci:image", "--jobs", "0"],
+        "invalid value '0' for '--jobs <N>': number would be zero for non-zero type",
+    ),
+    (
+        &["--sysroot", "ROOT", "oci:image", "--max-bytes", "1Q"],
+        "invalid value '1Q' for '--max-bytes <SIZE>': \"1Q\" is not a size above zero, such as 512M",
+    ),
+    (&["--sysroot", "ROOT", "oci:image", "--max-entries", "-1"], "unexpected argument '-1' found"),
+    (
+        &["--sysroot", "ROOT", "image"],
+        "invalid value 'image' for '[IMAGE]': image \"image\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:image",
+    ),
+    (
+        &["--sysrot", "ROOT", "oci:image"],
+        "unexpected argument '--sysrot' found; a similar argument exists: '--sysroot'",
+    ),
+    (&["--repo", "ROOT", "oci:image"], "unexpected argument '--repo' found"),
+    (
+        &["plant", "--sysroot", "ROOT"],
+        "invalid value 'plant' for '[IMAGE]': image \"plant\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:plant",
+    ),
+    (&["remove", "--sysroot", "ROOT"], "the following required arguments were not provided: <NAME>..."),
+    (
+        &["list", "--sysroot", "ROOT", "--format", "xml"],
+        "invalid value 'xml' for '--format <FORMAT>' [possible values: text, json]",
+    ),
+    (
+        &["--sysroot", "ROOT", "oci:.", "--name", "it.1"],
+        "invalid value 'it.1' for '--name <NAME>': name \"it.1\" ends in .DIGITS, which is how a container's generations are named; choose another",
+    ),
+];
+
 #[test]
 fn a_wrong_command_line() {
     let image = Crafted::one(&Layer::new().file("f", "x")).layout();
@@ -111,59 +165,9 @@ fn a_wrong_command_line() {
     };
     let root = stage.root.path();
     let root = root.to_str().unwrap();
-    for (args, why) in [
-        (&[][..], "the following required arguments were not provided: --sysroot <DIR> --manifest <FILE>"),
-        (&["--sysroot", root], "the following required arguments were not provided: --manifest <FILE>"),
-        (&["-m", "containers.toml"], "the following required arguments were not provided: --sysroot <DIR>"),
-        (
-            &["--sysroot", root, "-m", "containers.toml", "oci:image"],
-            "the argument '--manifest <FILE>' cannot be used with '[IMAGE]'",
-        ),
-        (
-            &["--sysroot", root, "-m", "containers.toml", "--name", "x"],
-            "the argument '--manifest <FILE>' cannot be used with '--name <NAME>'",
-        ),
-        (
-            &["--sysroot", root, "oci:image", "--set", "novalue"],
-            "invalid value 'novalue' for '--set <KEY=VALUE>': it is not KEY=VALUE",
-        ),
-        (
-            &["--sysroot", root, "oci:image", "--name", "a/b"],
-            "invalid value 'a/b' for '--name <NAME>': name \"a/b\" is not valid: it must match [a-zA-Z0-9][a-zA-Z0-9_.-]* and have at most 128 characters",
-        ),
-        (
-            &["--sysroot", root, "oci:image", "--jobs", "0"],
-            "invalid value '0' for '--jobs <N>': number would be zero for non-zero type",
-        ),
-        (
-            &["--sysroot", root, "oci:image", "--max-bytes", "1Q"],
-            "invalid value '1Q' for '--max-bytes <SIZE>': \"1Q\" is not a size above zero, such as 512M",
-        ),
-        (&["--sysroot", root, "oci:image", "--max-entries", "-1"], "unexpected argument '-1' found"),
-        (
-            &["--sysroot", root, "image"],
-            "invalid value 'image' for '[IMAGE]': image \"image\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:image",
-        ),
-        (
-            &["--sysrot", root, "oci:image"],
-            "unexpected argument '--sysrot' found; a similar argument exists: '--sysroot'",
-        ),
-        (&["--repo", root, "oci:image"], "unexpected argument '--repo' found"),
-        (
-            &["plant", "--sysroot", root],
-            "invalid value 'plant' for '[IMAGE]': image \"plant\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:plant",
-        ),
-        (&["remove", "--sysroot", root], "the following required arguments were not provided: <NAME>..."),
-        (
-            &["list", "--sysroot", root, "--format", "xml"],
-            "invalid value 'xml' for '--format <FORMAT>' [possible values: text, json]",
-        ),
-        (
-            &["--sysroot", root, "oci:.", "--name", "it.1"],
-            "invalid value 'it.1' for '--name <NAME>': name \"it.1\" ends in .DIGITS, which is how a container's generations are named; choose another",
-        ),
-    ] {
-        says(run(args), 2, &format!("{why}; see --help"));
+    for (args, why) in WRONG_ARGUMENTS {
+        let args: Vec<_> = args.iter().map(|arg| if *arg == "ROOT" { root } else { arg }).collect();
+        says(run(&args), 2, &format!("{why}; see --help"));
     }
     // A name that the image does not give.
     says(

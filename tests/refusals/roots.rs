@@ -52,19 +52,35 @@ fn what_is_no_root() {
 fn in_chroot(root: &Root, setup: &str, command: &str) -> sysctr_tests::Output {
     let script = format!(
         "mount -t proc proc \"$0/proc\" && mount -t tmpfs tmpfs \"$0/run\" && cd \"$0\" && {setup} && \
-         exec chroot . /bin/sh -c 'cd /tmp && exec {command}'"
+         exec chroot . /bin/sh -c 'cd /tmp && PATH=/bin exec {command}'"
     );
     let unshare = Command::new("unshare").args(["--mount", "--pid", "--fork", "--kill-child"]);
     unshare.args(["sh", "-c", &script]).arg(root.path()).run()
 }
 
+/// A small root with a shell, in which the composer runs.
+fn with_composer() -> Root {
+    let root = Root::small();
+    for directory in ["bin", "proc", "tmp"] {
+        fs::create_dir(root.join(directory)).unwrap();
+    }
+    fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
+    fs::copy(Program::Composer.path(), root.join("bin/sysctr-compose")).unwrap();
+    let libraries = Command::new("ldd").arg(Program::Composer.path()).run().expect_ok().stdout();
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        let copy = root.join(library.trim_start_matches('/'));
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(library, copy).unwrap();
+    }
+    root
+}
+
 #[test]
 fn the_root_of_a_running_host_but_not_that_of_an_image_build() {
-    let root = Root::debian();
+    let root = with_composer();
     let image = Crafted::one(&Layer::new().file("f", "x"));
     crafted::write(&image.layout(), &root.join("tmp/image"));
     fs::write(root.join("tmp/containers.toml"), MANIFEST).unwrap();
-    fs::copy(Program::Composer.path(), root.join("usr/bin/sysctr-compose")).unwrap();
     fs::copy(Program::Launcher.path(), root.join("usr/bin/sysctr")).unwrap();
     let before = Listing::of(&root.path());
     let compose = "sysctr-compose --sysroot / -m containers.toml";
