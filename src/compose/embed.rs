@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use camino::Utf8PathBuf;
 use sysctr_core::arch::Architecture;
 use sysctr_core::digest::{Digest, Hasher};
@@ -93,13 +93,24 @@ impl Chosen<'_> {
     pub fn embed(&self, limits: Limits, shelf: &impl Shelf, progress: &impl Progress) -> Result<Embedded> {
         let name = &self.container.name;
         let doing = || format!("embedding container {name} from {}", self.container.image);
-        let store = shelf.store(name)?;
+        let mut store = shelf.store(name)?;
         let flattened = flatten(&self.image, limits, &store, progress).with_context(doing)?;
-        let read = |path: &str| {
-            users(&flattened.tree, path, |id| shelf.content(name, &store, id, MAX_USERS_BYTES))
-                .with_context(doing)
+        let databases = ["etc/passwd", "etc/group"].map(|path| users(&flattened.tree, path));
+        let [passwd, group] = databases.map(|found| found.with_context(doing));
+        let (passwd, group) = (passwd?, group?);
+        let needed: Vec<_> = [&passwd, &group].into_iter().filter_map(Users::content).collect();
+        if let Some(second) = shelf.again(&store, &needed) {
+            flatten(&self.image, limits, &second, progress).with_context(doing)?;
+            store = second;
+        }
+        let read = |users: Users| match users {
+            Users::None => Ok(None),
+            Users::Empty => Ok(Some(Vec::new())),
+            Users::Content(id) => {
+                shelf.content(name, &store, id, MAX_USERS_BYTES).map(Some).with_context(doing)
+            }
         };
-        let (passwd, group) = (read("etc/passwd")?, read("etc/group")?);
+        let (passwd, group) = (read(passwd)?, read(group)?);
         let prepared = prepare(&prepare::Input {
             name,
             settings: &self.container.settings,
@@ -192,18 +203,37 @@ impl Chosen<'_> {
     }
 }
 
-/// The image's own user or group database; `None` if it has none.
-fn users(
-    tree: &ImageTree,
-    path: &str,
-    read: impl FnOnce(ContentId) -> Result<Vec<u8>>,
-) -> Result<Option<Vec<u8>>> {
-    match tree.resolve(path.as_bytes())?.found {
-        Found::File(Leaf::File { content: Some(id), .. }) => {
-            read(*id).with_context(|| format!("reading /{path} of the image")).map(Some)
+/// The image's own user or group database.
+enum Users {
+    /// It has none.
+    None,
+    /// It has nobody.
+    Empty,
+    /// It is this file.
+    Content(ContentId),
+}
+
+impl Users {
+    fn content(&self) -> Option<ContentId> {
+        match self {
+            Self::None | Self::Empty => None,
+            Self::Content(id) => Some(*id),
         }
-        Found::File(_) => Ok(Some(Vec::new())),
-        Found::Dir(_) | Found::Missing => Ok(None),
+    }
+}
+
+/// The database at `path`, links followed.
+fn users(tree: &ImageTree, path: &str) -> Result<Users> {
+    match tree.resolve(path.as_bytes())?.found {
+        Found::File(Leaf::File { content: Some(id), size, .. }) => {
+            ensure!(
+                *size <= MAX_USERS_BYTES,
+                "reading /{path} of the image: it has {size} bytes, more than {MAX_USERS_BYTES}"
+            );
+            Ok(Users::Content(*id))
+        }
+        Found::File(_) => Ok(Users::Empty),
+        Found::Dir(_) | Found::Missing => Ok(Users::None),
     }
 }
 
@@ -246,7 +276,7 @@ fn make_mount_targets(tree: &mut ImageTree, targets: &[MountTarget]) -> Result<(
 }
 
 /// A path of an image in a record: `/` in front, bytes that are not UTF-8 escaped.
-fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     match std::str::from_utf8(path) {
         Ok(text) => format!("/{text}"),
         Err(_) => format!("/{}", path.escape_ascii()),

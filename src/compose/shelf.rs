@@ -27,6 +27,9 @@ pub trait Shelf {
     /// # Errors
     /// When it was not kept, or is larger.
     fn content(&self, name: &ContainerName, store: &Self::Store, id: ContentId, max: u64) -> Result<Vec<u8>>;
+
+    /// A place that keeps these contents, when `store` did not: the image is to be read into it once more.
+    fn again(&self, store: &Self::Store, needed: &[ContentId]) -> Option<Self::Store>;
 }
 
 impl Shelf for Staging<'_> {
@@ -38,6 +41,10 @@ impl Shelf for Staging<'_> {
 
     fn content(&self, name: &ContainerName, _: &StagedContents, id: ContentId, max: u64) -> Result<Vec<u8>> {
         Staging::content(self, name, id, max)
+    }
+
+    fn again(&self, _: &StagedContents, _: &[ContentId]) -> Option<StagedContents> {
+        None
     }
 }
 
@@ -51,6 +58,8 @@ const KEPT_BYTES: u64 = 1 << 20;
 /// The contents that [`Nowhere`] keeps of one image.
 #[derive(Debug, Default)]
 pub struct Kept {
+    /// Asked for by number: a user database may be called by any name, and linked to.
+    needed: Vec<ContentId>,
     contents: Mutex<BTreeMap<ContentId, Vec<u8>>>,
 }
 
@@ -78,6 +87,12 @@ impl Shelf for Nowhere {
         }
         Ok(bytes.clone())
     }
+
+    fn again(&self, store: &Kept, needed: &[ContentId]) -> Option<Kept> {
+        let contents = store.contents.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let kept_all = needed.iter().all(|id| contents.contains_key(id));
+        (!kept_all).then(|| Kept { needed: needed.to_vec(), contents: Mutex::default() })
+    }
 }
 
 impl ContentStore for Kept {
@@ -85,7 +100,8 @@ impl ContentStore for Kept {
 
     fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64) -> Result<KeptWriter<'a>> {
         let name = path.file_name();
-        let wanted = name.is_some_and(|name| matches!(name.as_bytes(), b"passwd" | b"group"));
+        let usual = || name.is_some_and(|name| matches!(name.as_bytes(), b"passwd" | b"group"));
+        let wanted = self.needed.contains(&id) || usual();
         let bytes = (wanted && size <= KEPT_BYTES).then(Vec::new);
         Ok(KeptWriter { kept: self, id, bytes })
     }

@@ -14,6 +14,7 @@
 pub mod boot;
 pub mod command;
 pub mod compose;
+pub mod crafted;
 pub mod fixture;
 pub mod listing;
 pub mod oracle;
@@ -23,6 +24,7 @@ pub mod unit;
 pub use boot::Boot;
 pub use command::{Command, Output, Running};
 pub use compose::{Compose, Program};
+pub use crafted::{Crafted, Layer, Packing};
 pub use fixture::{Image, Root};
 pub use listing::{Listing, Mtimes};
 

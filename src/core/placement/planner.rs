@@ -366,10 +366,13 @@ impl<'a, G: Ground> Planner<'a, G> {
 
     fn need_parents(&mut self, path: &Utf8Path) -> Result<()> {
         for parent in path.ancestors().skip(1).filter(|parent| !parent.as_str().is_empty()) {
-            if self.ground.probe(parent)? != Found::Nothing {
-                break;
-            }
-            self.directories.insert(parent.to_owned());
+            match self.ground.probe(parent)? {
+                Found::Nothing => self.directories.insert(parent.to_owned()),
+                Found::Directory | Found::Link(_) => break,
+                Found::File { .. } | Found::Special => {
+                    bail!("placing /{path}: /{parent} of the target is not a directory")
+                }
+            };
         }
         Ok(())
     }
