@@ -190,8 +190,8 @@ impl ContainerReport {
             config: record.image.config,
             entries: (!removed).then_some(record.tree.entries),
             bytes: (!removed).then_some(record.tree.bytes),
-            mount_targets: record.tree.mount_targets.clone(),
-            left_out: record.tree.left_out.clone(),
+            mount_targets: if removed { Vec::new() } else { record.tree.mount_targets.clone() },
+            left_out: if removed { Vec::new() } else { record.tree.left_out.clone() },
             warnings,
         }
     }
@@ -209,7 +209,8 @@ impl ContainerReport {
             write!(text, ": {entries} entries, {}", size(bytes)).unwrap_or_default();
         }
         text.push('\n');
-        for left_out in &self.left_out {
+        // Of one that is kept it was said when it came.
+        for left_out in self.left_out.iter().filter(|_| self.action != Action::Keep) {
             let kind = serde_json::to_string(&left_out.kind).unwrap_or_default();
             writeln!(
                 text,
