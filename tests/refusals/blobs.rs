@@ -60,8 +60,8 @@ fn a_layer_that_was_cut_off_before_it_was_described() {
         Crafted::packed(vec![blob], vec![digest(&tar())], packing)
     };
     for (image, why) in [
-        (packed(Packing::Gzip, &|length| length / 2), "incomplete deflate stream"),
-        (packed(Packing::Gzip, &|length| length - 1), "unexpected end of file"),
+        (packed(Packing::Gzip, &|length| length / 2), "decompressing it: incomplete deflate stream"),
+        (packed(Packing::Gzip, &|length| length - 1), "decompressing it: unexpected end of file"),
         (packed(Packing::Zstd(20), &|length| length / 2), "its zstd stream is cut off"),
         (packed(Packing::Plain, &|_| 1000), "its last header is cut off"),
         (packed(Packing::Plain, &|_| 2048), "entry \"/d/file\": it is cut off 2976 bytes before its end"),
