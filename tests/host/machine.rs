@@ -203,7 +203,7 @@ fn record(runtime: &str, name: &str) -> Value {
         "version": 1, "name": name, "group": "test", "origin": DIGEST, "runtime": runtime, "fallback": "none",
         "image": { "source": format!("oci:{name}"), "config": DIGEST, "diff_ids": [], "architecture": "amd64" },
         "launch": { "mode": "detached", "phase": "multi-user", "stop_signal": "SIGTERM", "stop_timeout": "5s" },
-        "tree": { "digest": DIGEST, "entries": 0, "bytes": 0 }, "files": {}, "placed": {},
+        "tree": { "digest": DIGEST, "entries": 0, "bytes": 0, "epoch": 1 }, "files": {}, "placed": {},
     })
 }
 
