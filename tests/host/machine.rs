@@ -26,8 +26,8 @@ impl Machine {
         let atomic = dir.path().join("lib/containers/atomic");
         fs::create_dir_all(&atomic).unwrap();
         fs::create_dir(dir.path().join("lib/under-test")).unwrap();
-        let built = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("sysctr");
-        assert!(built.exists(), "{} is missing: cargo build -p sysctr", built.display());
+        let built = sysctr_tests::dist_dir().join("sysctr");
+        assert!(built.exists(), "{} is missing: make build", built.display());
         fs::copy(built, dir.path().join("lib/under-test/sysctr")).unwrap();
         Self { dir, names: Vec::new(), holder: None }
     }
