@@ -86,6 +86,12 @@ tier1:
 tier2: build
 	@$(STEP) --show "tests with real parts (tier 2)" $(CARGO) test --locked --no-fail-fast -p sysctr-tests
 
+## make soak       the long forms of tests that kill (SYSCTR_SEED=N repeats a run): at every call, at 100 moments (root)
+.PHONY: soak
+soak: build fixtures
+	@$(STEP) --show "kills, long form" env SYSCTR_SOAK=1 $(CARGO) test --locked --no-fail-fast -p sysctr-tests \
+	  --test kills -- --nocapture
+
 ## make fixtures   the roots and images that tests use, as far as the cache lacks them (root)
 .PHONY: fixtures fixtures-demo
 fixtures:

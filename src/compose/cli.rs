@@ -65,10 +65,11 @@ pub struct SourceArgs {
     #[arg(value_name = "IMAGE")]
     pub image: Option<ImageRef>,
     /// Name of that one container [default: from the image's name]
-    #[arg(long, value_name = "NAME", requires = "image")]
+    #[arg(long, value_name = "NAME", requires = "image", conflicts_with = "manifest")]
     pub name: Option<ContainerName>,
     /// A value for that one container's templates
-    #[arg(long, value_name = "KEY=VALUE", requires = "image", value_parser = key_value)]
+    #[arg(long, value_name = "KEY=VALUE", requires = "image", conflicts_with = "manifest")]
+    #[arg(value_parser = key_value)]
     pub set: Vec<(String, String)>,
     /// Architecture to choose from an index, as GOARCH [default: the target's]
     #[arg(long, value_name = "ARCH")]

@@ -3,12 +3,13 @@
 mod outside;
 
 use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sysctr_core::arch::Architecture;
 use sysctr_core::digest::{Digest, Hasher};
 use sysctr_core::epoch::Epoch;
-use sysctr_core::exports::brought::MAX_BYTES;
+use sysctr_core::exports::brought::{MAX_BYTES, contents};
 use sysctr_core::image::ResolvedImage;
 use sysctr_core::image::flatten::{Flattened, Limits, Progress, flatten};
 use sysctr_core::name::GroupName;
@@ -29,6 +30,8 @@ use crate::shelf::Shelf;
 const MAX_USERS_BYTES: u64 = 1 << 20;
 /// What zstd's own command line takes by default: dumps compress well at once.
 const DUMP_LEVEL: i32 = 3;
+/// Lines of a dump that are digested and compressed at once.
+const DUMP_BUFFER: usize = 64 << 10;
 
 /// A container whose image is known: everything that decides its bytes.
 #[derive(Debug)]
@@ -100,13 +103,25 @@ impl Chosen<'_> {
     ) -> Result<Embedded> {
         let name = &self.container.name;
         let doing = || format!("embedding container {name} from {}", self.container.image);
-        let store = shelf.store(name)?;
+        let mut store = shelf.store(name)?;
         let flattened = flatten(&self.image, limits, &store, progress).with_context(doing)?;
-        let read = |path: &str| {
-            users(&flattened.tree, path, |id| shelf.content(name, &store, id, MAX_USERS_BYTES))
-                .with_context(doing)
+        let databases = ["etc/passwd", "etc/group"].map(|path| users(&flattened.tree, path));
+        let [passwd, group] = databases.map(|found| found.with_context(doing));
+        let (passwd, group) = (passwd?, group?);
+        let users = [&passwd, &group].into_iter().filter_map(Users::content);
+        let needed: Vec<_> = users.chain(contents(&flattened.tree)).collect();
+        if let Some(second) = shelf.again(&store, &needed) {
+            flatten(&self.image, limits, &second, progress).with_context(doing)?;
+            store = second;
+        }
+        let read = |users: Users| match users {
+            Users::None => Ok(None),
+            Users::Empty => Ok(Some(Vec::new())),
+            Users::Content(id) => {
+                shelf.content(name, &store, id, MAX_USERS_BYTES).map(Some).with_context(doing)
+            }
         };
-        let (passwd, group) = (read("etc/passwd")?, read("etc/group")?);
+        let (passwd, group) = (read(passwd)?, read(group)?);
         let prepared = prepare(&prepare::Input {
             name,
             settings: &self.container.settings,
@@ -141,9 +156,9 @@ impl Chosen<'_> {
         let name = &self.container.name;
         let Flattened { mut tree, left_out } = flattened;
         make_mount_targets(&mut tree, &prepared.mount_targets)?;
-        let text = dump::write(&tree);
+        let (digest, dump) = dumped(&tree)?;
         let tree_record = TreeRecord {
-            digest: Digest::of(&text),
+            digest,
             entries: tree.entries(),
             bytes: tree.file_bytes(),
             epoch: self.epoch.seconds(),
@@ -164,10 +179,7 @@ impl Chosen<'_> {
             files.insert(file.clone(), bytes.clone());
             modes.insert(file.clone(), *mode);
         }
-        files.insert(
-            place::TREE_DUMP.to_owned(),
-            zstd::encode_all(&text[..], DUMP_LEVEL).context("compressing the tree's dump")?,
-        );
+        files.insert(place::TREE_DUMP.to_owned(), dump);
         if let Some(tmpfiles) = &prepared.tmpfiles {
             files.insert(place::tmpfiles_name(name), tmpfiles.clone());
         }
@@ -229,18 +241,68 @@ impl Chosen<'_> {
     }
 }
 
-/// The image's own user or group database; `None` if it has none.
-fn users(
-    tree: &ImageTree,
-    path: &str,
-    read: impl FnOnce(ContentId) -> Result<Vec<u8>>,
-) -> Result<Option<Vec<u8>>> {
-    match tree.resolve(path.as_bytes())?.found {
-        Found::File(Leaf::File { content: Some(id), .. }) => {
-            read(*id).with_context(|| format!("reading /{path} of the image")).map(Some)
+/// The image's own user or group database.
+enum Users {
+    /// It has none.
+    None,
+    /// It has nobody.
+    Empty,
+    /// It is this file.
+    Content(ContentId),
+}
+
+impl Users {
+    fn content(&self) -> Option<ContentId> {
+        match self {
+            Self::None | Self::Empty => None,
+            Self::Content(id) => Some(*id),
         }
-        Found::File(_) => Ok(Some(Vec::new())),
-        Found::Dir(_) | Found::Missing => Ok(None),
+    }
+}
+
+/// The database at `path`, links followed.
+fn users(tree: &ImageTree, path: &str) -> Result<Users> {
+    match tree.resolve(path.as_bytes())?.found {
+        Found::File(Leaf::File { content: Some(id), size, .. }) => {
+            ensure!(
+                *size <= MAX_USERS_BYTES,
+                "reading /{path} of the image: it has {size} bytes, more than {MAX_USERS_BYTES}"
+            );
+            Ok(Users::Content(*id))
+        }
+        Found::File(_) => Ok(Users::Empty),
+        Found::Dir(_) | Found::Missing => Ok(Users::None),
+    }
+}
+
+/// Digest of the tree's dump, and the dump compressed. It is never whole in memory: of a million entries it has 150 MB.
+fn dumped(tree: &ImageTree) -> Result<(Digest, Vec<u8>)> {
+    let compressor = zstd::Encoder::new(Vec::new(), DUMP_LEVEL).context("compressing the tree's dump")?;
+    let mut tee =
+        BufWriter::with_capacity(DUMP_BUFFER, Digesting { inner: compressor, hasher: Hasher::default() });
+    dump::write_to(tree, &mut tee).context("compressing the tree's dump")?;
+    let Digesting { inner, hasher } = tee
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)
+        .context("compressing the tree's dump")?;
+    Ok((hasher.finish(), inner.finish().context("compressing the tree's dump")?))
+}
+
+/// Digests what it passes on.
+struct Digesting<W> {
+    inner: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
     }
 }
 
@@ -252,7 +314,7 @@ fn make_mount_targets(tree: &mut ImageTree, targets: &[MountTarget]) -> Result<(
 }
 
 /// A path of an image in a record: `/` in front, bytes that are not UTF-8 escaped.
-fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     match std::str::from_utf8(path) {
         Ok(text) => format!("/{text}"),
         Err(_) => format!("/{}", path.escape_ascii()),

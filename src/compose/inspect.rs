@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sysctr_core::arch::Architecture;
 use sysctr_core::digest::Digest;
-use sysctr_core::exports::brought::{Brought, MAX_BYTES};
+use sysctr_core::exports::brought::{Brought, MAX_BYTES, contents};
 use sysctr_core::exports::settings::ImageSettings;
 use sysctr_core::exports::values::Class;
 use sysctr_core::exports::variables::{Variable, used};
@@ -17,6 +17,7 @@ use sysctr_core::image::{self, Wanted};
 use sysctr_core::tree::{Dir, ImageTree, Leaf, Node, TreePath};
 
 use crate::compose::Watch;
+use crate::embed::shown as spelled;
 use crate::report::{FORMAT, Report};
 use crate::shelf::{Nowhere, Shelf as _};
 
@@ -86,9 +87,13 @@ pub fn inspect(
     let image = image::resolve(&wanted).with_context(doing)?;
     // Progress and contents are known by a container's name; this one is nobody's.
     let name = "image".parse().context("naming the image")?;
-    let store = Nowhere.store(&name)?;
-    let flattened = flatten(&image, limits, &store, &watch.reporter.of(&name, watch.interrupt));
-    let tree = flattened.with_context(doing)?.tree;
+    let mut store = Nowhere.store(&name)?;
+    let progress = watch.reporter.of(&name, watch.interrupt);
+    let tree = flatten(&image, limits, &store, &progress).with_context(doing)?.tree;
+    if let Some(second) = Nowhere.again(&store, &contents(&tree)) {
+        flatten(&image, limits, &second, &progress).with_context(doing)?;
+        store = second;
+    }
     let read = |leaf: &Leaf| match leaf {
         Leaf::File { content: Some(id), .. } => Nowhere.content(&name, &store, *id, MAX_BYTES),
         Leaf::File { .. } | Leaf::Symlink { .. } => Ok(Vec::new()),
@@ -128,19 +133,20 @@ fn shown((name, variable): (String, Variable)) -> ShownVariable {
 
 /// What lies in `/exports`, directories that hold something left out.
 fn exports(tree: &ImageTree) -> Result<Vec<String>> {
-    fn walk(dir: &Dir, path: &str, found: &mut Vec<String>) {
+    fn walk(dir: &Dir, path: &TreePath, found: &mut Vec<String>) {
         for (name, node) in &dir.children {
-            let path = format!("{path}/{}", name.as_bytes().escape_ascii());
+            let path = path.join(name);
             match node {
-                Node::Dir(inner) if inner.children.is_empty() => found.push(path + "/"),
+                Node::Dir(inner) if inner.children.is_empty() => found.push(spelled(path.as_bytes()) + "/"),
                 Node::Dir(inner) => walk(inner, &path, found),
-                Node::Leaf(_) => found.push(path),
+                Node::Leaf(_) => found.push(spelled(path.as_bytes())),
             }
         }
     }
     let mut found = Vec::new();
-    if let Some(Node::Dir(dir)) = tree.node(&TreePath::parse(b"exports")?) {
-        walk(dir, "/exports", &mut found);
+    let top = TreePath::parse(b"exports")?;
+    if let Some(Node::Dir(dir)) = tree.node(&top) {
+        walk(dir, &top, &mut found);
     }
     Ok(found)
 }

@@ -1,12 +1,14 @@
 //! The host program: the one that a target has, and the one that a compose adds.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use camino::Utf8Path;
 use sysctr_core::arch::Architecture;
 use sysctr_core::launcher_note;
 use sysctr_core::place;
-use sysctr_core::placement::Ground;
+use sysctr_core::placement::Ground as _;
 use sysctr_core::record;
+
+use crate::target::sysroot::Sysroot;
 
 /// A launcher above this is none.
 const MAX_LAUNCHER_BYTES: u64 = 64 << 20;
@@ -24,17 +26,21 @@ pub fn read(path: &Utf8Path, architecture: Architecture) -> Result<Vec<u8>> {
 /// Looks whether the target has a launcher that fits.
 ///
 /// # Errors
-/// When it has none, or one of another architecture or record version.
-pub fn require(ground: &impl Ground, architecture: Architecture) -> Result<()> {
-    let Some(bytes) = ground.read(place::LAUNCHER.as_ref(), MAX_LAUNCHER_BYTES)? else {
+/// When it has none, or one that can't be executed, is cut off, or is of another architecture or record version.
+pub fn require(target: &Sysroot, architecture: Architecture) -> Result<()> {
+    let Some(bytes) = target.read(place::LAUNCHER.as_ref(), MAX_LAUNCHER_BYTES)? else {
         bail!(
             "looking for the launcher: the target has no /{}; \
              give --add-launcher FILE, or install the package that has sysctr",
             place::LAUNCHER
         );
     };
-    check(&bytes, architecture)
-        .with_context(|| format!("looking at the target's launcher /{}", place::LAUNCHER))
+    let looking = || format!("looking at the target's launcher /{}", place::LAUNCHER);
+    check(&bytes, architecture).with_context(looking)?;
+    if !target.is_program(place::LAUNCHER.as_ref())? {
+        return Err(anyhow!("it is not executable; chmod 0755 it").context(looking()));
+    }
+    Ok(())
 }
 
 fn check(bytes: &[u8], architecture: Architecture) -> Result<()> {
@@ -48,6 +54,7 @@ fn check(bytes: &[u8], architecture: Architecture) -> Result<()> {
         Some(version) if version < record::VERSION => {
             bail!("it reads records up to version {version}, this compose writes version {}", record::VERSION)
         }
+        Some(_) if !launcher_note::is_whole(bytes) => bail!("it is cut off; copy it again"),
         Some(_) => Ok(()),
     }
 }

@@ -157,6 +157,7 @@ fn limits(args: &LimitArgs) -> Limits {
 }
 
 fn epoch() -> Result<Epoch> {
-    let value = std::env::var("SOURCE_DATE_EPOCH").ok();
+    // What is no UTF-8 is no number either, and must not count as unset.
+    let value = std::env::var_os("SOURCE_DATE_EPOCH").map(|value| value.to_string_lossy().into_owned());
     Epoch::from_variable(value.as_deref()).map_err(|error| NotUnderstood::new(error.to_string()).into())
 }

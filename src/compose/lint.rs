@@ -7,10 +7,10 @@ use sysctr_core::image::flatten::Limits;
 use sysctr_core::image::{self, Wanted};
 use sysctr_core::prepare::Unseen;
 use sysctr_core::settings::AbsolutePath;
-use sysctr_core::tree::{ImageTree, Leaf, Node, Xattrs};
+use sysctr_core::tree::{ImageTree, Leaf, Node, TreePath, Xattrs};
 
 use crate::compose::Watch;
-use crate::embed::{Chosen, Embedded};
+use crate::embed::{Chosen, Embedded, shown};
 use crate::manifest::{Container, Manifest};
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
 use crate::shelf::Nowhere;
@@ -81,12 +81,12 @@ fn told(container: &Container, embedded: &Embedded) -> Vec<Finding> {
 /// Files of the image that anybody may write, and those that give their users more rights.
 fn modes(container: &Container, tree: &ImageTree) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut waiting = vec![(String::new(), &tree.root)];
+    let mut waiting = vec![(TreePath::root(), &tree.root)];
     while let Some((path, dir)) = waiting.pop() {
         for (name, node) in &dir.children {
-            let path = format!("{path}/{}", name.as_bytes().escape_ascii());
+            let path = path.join(name);
             let mut find = |severity, message: String| {
-                found.push(finding(container, severity, Some(path.clone()), message));
+                found.push(finding(container, severity, Some(shown(path.as_bytes())), message));
             };
             match node {
                 Node::Dir(inner) => {

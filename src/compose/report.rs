@@ -190,8 +190,8 @@ impl ContainerReport {
             config: record.image.config,
             entries: (!removed).then_some(record.tree.entries),
             bytes: (!removed).then_some(record.tree.bytes),
-            mount_targets: record.tree.mount_targets.clone(),
-            left_out: record.tree.left_out.clone(),
+            mount_targets: if removed { Vec::new() } else { record.tree.mount_targets.clone() },
+            left_out: if removed { Vec::new() } else { record.tree.left_out.clone() },
             warnings,
         }
     }
@@ -209,20 +209,33 @@ impl ContainerReport {
             write!(text, ": {entries} entries, {}", size(bytes)).unwrap_or_default();
         }
         text.push('\n');
-        for left_out in &self.left_out {
+        // Of one that is kept it was said when it came.
+        for left_out in self.left_out.iter().filter(|_| self.action != Action::Keep) {
             let kind = serde_json::to_string(&left_out.kind).unwrap_or_default();
             writeln!(
                 text,
                 "        left out {} ({})",
-                left_out.path,
+                printable(&left_out.path),
                 kind.trim_matches('"').replace('-', " ")
             )
             .unwrap_or_default();
         }
         for warning in &self.warnings {
-            writeln!(text, "        warning: {warning}").unwrap_or_default();
+            writeln!(text, "        warning: {}", printable(warning)).unwrap_or_default();
         }
     }
+}
+
+/// Text on one line, without what a terminal would obey: names come from images.
+pub fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        if c.is_control() {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
+        }
+        line
+    })
 }
 
 /// A number of bytes for people.
@@ -318,7 +331,8 @@ pub struct Finding {
     pub severity: Severity,
     /// The container; none for the index itself.
     pub container: Option<ContainerName>,
-    /// The path in the target or in the image, if it is about one.
+    /// The path if it is about one: in the target for `verify`, in the image for `lint`. `/` in front; bytes that are
+    /// not UTF-8 are escaped (`\xff`).
     pub path: Option<String>,
     /// What was found, one sentence.
     pub message: String,
@@ -341,8 +355,8 @@ impl Report for FindingsReport {
                 Severity::Note => "note",
             };
             let container = container.as_ref().map(|name| format!(" {name}:")).unwrap_or_default();
-            let path = path.as_ref().map(|path| format!(" {path}:")).unwrap_or_default();
-            writeln!(text, "{severity}:{container}{path} {message}").unwrap_or_default();
+            let path = path.as_ref().map(|path| format!(" {}:", printable(path))).unwrap_or_default();
+            writeln!(text, "{severity}:{container}{path} {}", printable(message)).unwrap_or_default();
         }
         let outcome = if self.findings.is_empty() { "nothing found" } else { "see above" };
         writeln!(text, "{} containers checked: {outcome}", self.checked).unwrap_or_default();
@@ -353,6 +367,11 @@ impl Report for FindingsReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped() {
+        assert_eq!(printable("/é \u{1b}[2J\n\u{9b}x\\"), "/é \\u{1b}[2J\\n\\u{9b}x\\");
+    }
 
     #[test]
     fn sizes_are_rounded_down_to_tenths() {

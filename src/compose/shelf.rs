@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 use sysctr_core::digest::Digest;
-use sysctr_core::exports::brought::may_be_read;
+use sysctr_core::exports::brought::{MAX_BYTES, may_be_read};
 use sysctr_core::image::flatten::{ContentStore, ContentWriter};
 use sysctr_core::name::ContainerName;
 use sysctr_core::tree::{ContentId, TreePath};
@@ -28,6 +28,9 @@ pub trait Shelf {
     /// # Errors
     /// When it was not kept, or is larger.
     fn content(&self, name: &ContainerName, store: &Self::Store, id: ContentId, max: u64) -> Result<Vec<u8>>;
+
+    /// A place that keeps these contents, when `store` did not: the image is to be read into it once more.
+    fn again(&self, store: &Self::Store, needed: &[ContentId]) -> Option<Self::Store>;
 }
 
 impl Shelf for Staging<'_> {
@@ -39,6 +42,10 @@ impl Shelf for Staging<'_> {
 
     fn content(&self, name: &ContainerName, _: &StagedContents, id: ContentId, max: u64) -> Result<Vec<u8>> {
         Staging::content(self, name, id, max)
+    }
+
+    fn again(&self, _: &StagedContents, _: &[ContentId]) -> Option<StagedContents> {
+        None
     }
 }
 
@@ -53,6 +60,8 @@ const KEPT_BYTES: u64 = 1 << 20;
 /// The contents that [`Nowhere`] keeps of one image.
 #[derive(Debug, Default)]
 pub struct Kept {
+    /// Asked for by number: a user database may be called by any name, and linked to.
+    needed: Vec<ContentId>,
     contents: Mutex<BTreeMap<ContentId, Vec<u8>>>,
 }
 
@@ -80,6 +89,12 @@ impl Shelf for Nowhere {
         }
         Ok(bytes.clone())
     }
+
+    fn again(&self, store: &Kept, needed: &[ContentId]) -> Option<Kept> {
+        let contents = store.contents.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let kept_all = needed.iter().all(|id| contents.contains_key(id));
+        (!kept_all).then(|| Kept { needed: needed.to_vec(), contents: Mutex::default() })
+    }
 }
 
 impl ContentStore for Kept {
@@ -88,8 +103,8 @@ impl ContentStore for Kept {
     fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64) -> Result<KeptWriter<'a>> {
         let name = path.file_name();
         let users = name.is_some_and(|name| matches!(name.as_bytes(), b"passwd" | b"group"));
-        let wanted = users && size <= KEPT_BYTES || may_be_read(path, size);
-        let bytes = wanted.then(Vec::new);
+        let needed = self.needed.contains(&id) && size <= MAX_BYTES;
+        let bytes = (needed || users && size <= KEPT_BYTES || may_be_read(path, size)).then(Vec::new);
         Ok(KeptWriter { kept: self, id, bytes })
     }
 

@@ -8,11 +8,12 @@ use sysctr_core::place;
 use sysctr_core::placement::{Found, Ground as _};
 use sysctr_core::record::{Embedded, EmbeddedContainer, Metadata, Placed, Record, from_json};
 use sysctr_core::tree::compare::differences;
-use sysctr_core::tree::{ImageTree, Mtime, dump};
+use sysctr_core::tree::{ImageTree, Mtime, TreePath, dump};
 
+use crate::embed::shown;
 use crate::interrupt::Interrupt;
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
-use crate::target::sysroot::Sysroot;
+use crate::target::sysroot::{Rights, Sysroot};
 
 /// Larger than any file of ours beside a rootfs.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -41,35 +42,21 @@ pub fn verify(target: &Sysroot, names: &[ContainerName], interrupt: &Interrupt) 
     let mut checked = 0;
     for (name, entry) in embedded.containers.iter().filter(|(name, _)| wanted(name)) {
         checked += 1;
-        let mut inspection = Inspection { target, name, interrupt, findings: &mut findings };
-        inspection.container(entry)?;
+        let mut inspection = Inspection { target, container: Some(name), interrupt, findings: &mut findings };
+        inspection.container(name, entry)?;
     }
     if names.is_empty() {
-        launcher(target, &embedded, &mut findings)?;
+        let mut inspection = Inspection { target, container: None, interrupt, findings: &mut findings };
+        inspection.index(&embedded)?;
+        inspection.launcher(&embedded)?;
     }
     Ok(FindingsReport { format: FORMAT, checked, findings })
 }
 
-fn launcher(target: &Sysroot, embedded: &Embedded, findings: &mut Vec<Finding>) -> Result<()> {
-    let Some(digest) = embedded.launcher else {
-        return Ok(());
-    };
-    let found = target.read(place::LAUNCHER.as_ref(), MAX_FILE_BYTES)?;
-    if found.is_none_or(|bytes| Digest::of(&bytes) != digest) {
-        findings.push(Finding {
-            severity: Severity::Error,
-            container: None,
-            path: Some(format!("/{}", place::LAUNCHER)),
-            message: "is not the launcher that a compose added".to_owned(),
-        });
-    }
-    Ok(())
-}
-
-/// One container under inspection.
+/// One container under inspection, or what belongs to none.
 struct Inspection<'a> {
     target: &'a Sysroot,
-    name: &'a ContainerName,
+    container: Option<&'a ContainerName>,
     interrupt: &'a Interrupt,
     findings: &'a mut Vec<Finding>,
 }
@@ -78,14 +65,38 @@ impl Inspection<'_> {
     fn find(&mut self, path: &str, message: impl Into<String>) {
         self.findings.push(Finding {
             severity: Severity::Error,
-            container: Some(self.name.clone()),
+            container: self.container.cloned(),
             path: Some(path.to_owned()),
             message: message.into(),
         });
     }
 
-    fn container(&mut self, entry: &EmbeddedContainer) -> Result<()> {
-        let path = place::bundle(self.name).join(place::RECORD_JSON);
+    /// What the index does not list, and who may write it.
+    fn index(&mut self, embedded: &Embedded) -> Result<()> {
+        self.rights(place::EMBEDDED_JSON.into(), 0o644)?;
+        for name in self.target.names(place::EMBEDDED_DIR.into())? {
+            let path = Utf8Path::new(place::EMBEDDED_DIR).join(&name);
+            let listed =
+                name.parse::<ContainerName>().is_ok_and(|name| embedded.containers.contains_key(&name));
+            if !listed && path != place::EMBEDDED_JSON {
+                self.find(&format!("/{path}"), "is not in embedded.json");
+            }
+        }
+        Ok(())
+    }
+
+    fn launcher(&mut self, embedded: &Embedded) -> Result<()> {
+        let Some(digest) = embedded.launcher else { return Ok(()) };
+        let found = self.target.read(place::LAUNCHER.as_ref(), MAX_FILE_BYTES)?;
+        if found.is_none_or(|bytes| Digest::of(&bytes) != digest) {
+            self.find(&format!("/{}", place::LAUNCHER), "is not the launcher that a compose added");
+        }
+        self.rights(place::LAUNCHER.into(), 0o755)?;
+        self.link(place::GENERATOR.into(), place::GENERATOR_TARGET)
+    }
+
+    fn container(&mut self, name: &ContainerName, entry: &EmbeddedContainer) -> Result<()> {
+        let path = place::bundle(name).join(place::RECORD_JSON);
         let Some(bytes) = self.target.read(&path, MAX_FILE_BYTES)? else {
             self.find(&format!("/{path}"), "is missing");
             return Ok(());
@@ -95,15 +106,26 @@ impl Inspection<'_> {
             return Ok(());
         }
         let record: Record = from_json(&bytes, path.as_str())?;
-        self.bundle_files(&record)?;
+        let told = (&entry.group, &entry.image, entry.config, entry.origin);
+        if told != (&record.group, &record.image.source, record.image.config, record.origin) {
+            self.find(&format!("/{}", place::EMBEDDED_JSON), "differs from the record");
+        }
+        self.bundle_files(name, &record)?;
         self.placed(&record)?;
-        self.tree(&record)
+        self.tree(name, &record)
     }
 
-    fn bundle_files(&mut self, record: &Record) -> Result<()> {
-        let bundle = place::bundle(self.name);
+    fn bundle_files(&mut self, name: &ContainerName, record: &Record) -> Result<()> {
+        let bundle = place::bundle(name);
+        // Not open to users: what lies in it may be setuid.
+        self.rights(&bundle, 0o700)?;
+        self.rights(&bundle.join(place::RECORD_JSON), 0o644)?;
         for (file, digest) in &record.files {
             self.file(&bundle.join(file), digest)?;
+            // What was put aside has the host's own rights, a rendered host file the image's.
+            if !file.starts_with("replaced") && !file.starts_with("host-file-") {
+                self.rights(&bundle.join(file), 0o644)?;
+            }
         }
         let ours = |name: &str| {
             matches!(name, place::RECORD_JSON | place::ROOTFS) || record.files.contains_key(name)
@@ -112,6 +134,26 @@ impl Inspection<'_> {
             if !ours(&name) {
                 self.find(&format!("/{bundle}/{name}"), "is not of the container");
             }
+        }
+        Ok(())
+    }
+
+    /// Root owns it, with this mode; what is not there is told by others.
+    fn rights(&mut self, path: &Utf8Path, mode: u16) -> Result<()> {
+        let Some(found) = self.target.rights(path)? else { return Ok(()) };
+        let Rights { uid, gid, .. } = found;
+        if (uid, gid) != (0, 0) {
+            self.find(&format!("/{path}"), format!("owner is {uid}:{gid}, not 0:0"));
+        }
+        if found.mode != mode {
+            self.find(&format!("/{path}"), format!("mode is {:04o}, not {mode:04o}", found.mode));
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, path: &Utf8Path, target: &str) -> Result<()> {
+        if self.target.probe(path)? != Found::Link(target.to_owned()) {
+            self.find(&format!("/{path}"), format!("is no link to {target}"));
         }
         Ok(())
     }
@@ -137,14 +179,14 @@ impl Inspection<'_> {
             match placed {
                 Placed::File { digest, metadata } => {
                     self.file(path, digest)?;
-                    self.metadata(path, metadata.as_ref())?;
+                    match metadata {
+                        Some(_) => self.metadata(path, metadata.as_ref())?,
+                        None => self.rights(path, 0o644)?,
+                    }
                 }
                 Placed::Link { target, metadata, .. } => {
-                    if self.target.probe(path)? == Found::Link(target.clone()) {
-                        self.metadata(path, metadata.as_ref())?;
-                    } else {
-                        self.find(&format!("/{path}"), format!("is no link to {target}"));
-                    }
+                    self.link(path, target)?;
+                    self.metadata(path, metadata.as_ref())?;
                 }
                 Placed::Directory { metadata } => match self.target.probe(path)? {
                     Found::Directory => self.metadata(path, Some(metadata))?,
@@ -167,8 +209,8 @@ impl Inspection<'_> {
     }
 
     /// The root file system, entry by entry.
-    fn tree(&mut self, record: &Record) -> Result<()> {
-        let bundle = place::bundle(self.name);
+    fn tree(&mut self, name: &ContainerName, record: &Record) -> Result<()> {
+        let bundle = place::bundle(name);
         let Some(expected) = self.expected(record, &bundle.join(place::TREE_DUMP))? else {
             return Ok(());
         };
@@ -180,15 +222,16 @@ impl Inspection<'_> {
         let scanned = self.target.scan(&rootfs, THREADS, self.interrupt)?;
         let implied = Mtime { seconds: record.tree.epoch, nanoseconds: 0 };
         let found = differences(&expected, &scanned.tree, implied);
+        let inside = |path: &TreePath| format!("/{rootfs}{}", shown(path.as_bytes()).trim_end_matches('/'));
         for difference in found.iter().take(MAX_DIFFERENCES) {
-            self.find(&difference.path.to_string(), difference.what.clone());
+            self.find(&inside(&difference.path), difference.what.clone());
         }
         if found.len() > MAX_DIFFERENCES {
             let more = found.len() - MAX_DIFFERENCES;
             self.find(&format!("/{rootfs}"), format!("differs in {more} more places"));
         }
         for (path, _) in scanned.specials {
-            self.find(&path.to_string(), "is a device, FIFO or socket");
+            self.find(&inside(&path), "is a device, FIFO or socket");
         }
         Ok(())
     }

@@ -16,6 +16,12 @@ pub fn record_version(elf: &[u8]) -> Option<u32> {
     file.note_segments().find_map(|(notes, align)| file.find(notes, align))
 }
 
+/// Whether the file has all that its own headers speak of: every segment, and the table of sections that stands at the
+/// end of most files. False for anything that is no ELF file.
+pub fn is_whole(elf: &[u8]) -> bool {
+    File::new(elf).is_some_and(|file| file.ends().is_some_and(|mut ends| ends.all(|end| end <= elf.len())))
+}
+
 /// An ELF file as far as notes need it: gabi, "ELF Header" and "Program Header".
 struct File<'a> {
     bytes: &'a [u8],
@@ -44,6 +50,26 @@ impl<'a> File<'a> {
 
     fn word(&self, at: usize) -> Option<u32> {
         u32::try_from(self.number(at, 4)?).ok()
+    }
+
+    /// Where the tables and the segments end; `None` when a table's place can't be read.
+    fn ends(&self) -> Option<impl Iterator<Item = usize>> {
+        let (table, sections, entry, address) = if self.wide { (32, 40, 54, 8) } else { (28, 32, 42, 4) };
+        // e_phentsize, e_phnum, e_shentsize, e_shnum
+        let [size, count, section_size, section_count] =
+            [0, 2, 4, 6].map(|at| self.offset(entry + at, 2).unwrap_or(usize::MAX));
+        let table = self.offset(table, address)?;
+        let end_of = |start: usize, count: usize, size: usize| start.checked_add(count.checked_mul(size)?);
+        let tables = [
+            end_of(table, count, size)?,
+            end_of(self.offset(sections, address)?, section_count, section_size)?,
+        ];
+        let (offset, length) = if self.wide { (8, 32) } else { (4, 16) };
+        let segments = (0..count).map(move |index| {
+            let header = table + index * size;
+            self.offset(header + offset, address)?.checked_add(self.offset(header + length, address)?)
+        });
+        Some(tables.into_iter().chain(segments.map(|end| end.unwrap_or(usize::MAX))))
     }
 
     /// Where the segments of notes lie, each with its alignment.
@@ -130,6 +156,17 @@ mod tests {
         note.extend(value);
         note.resize(note.len().next_multiple_of(align), 0);
         note
+    }
+
+    #[test]
+    fn a_file_is_whole_up_to_its_last_byte() {
+        for (wide, little) in [(true, true), (true, false), (false, true), (false, false)] {
+            let whole = elf(wide, little, &[0; 32], 4);
+            assert!(is_whole(&whole));
+            for end in 0..whole.len() {
+                assert!(!is_whole(&whole[..end]), "{end}");
+            }
+        }
     }
 
     #[test]

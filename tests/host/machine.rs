@@ -26,8 +26,8 @@ impl Machine {
         let atomic = dir.path().join("lib/containers/atomic");
         fs::create_dir_all(&atomic).unwrap();
         fs::create_dir(dir.path().join("lib/under-test")).unwrap();
-        let built = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("sysctr");
-        assert!(built.exists(), "{} is missing: cargo build -p sysctr", built.display());
+        let built = sysctr_tests::dist_dir().join("sysctr");
+        assert!(built.exists(), "{} is missing: make build", built.display());
         fs::copy(built, dir.path().join("lib/under-test/sysctr")).unwrap();
         Self { dir, names: Vec::new(), holder: None }
     }
@@ -203,7 +203,7 @@ fn record(runtime: &str, name: &str) -> Value {
         "version": 1, "name": name, "group": "test", "origin": DIGEST, "runtime": runtime, "fallback": "none",
         "image": { "source": format!("oci:{name}"), "config": DIGEST, "diff_ids": [], "architecture": "amd64" },
         "launch": { "mode": "detached", "phase": "multi-user", "stop_signal": "SIGTERM", "stop_timeout": "5s" },
-        "tree": { "digest": DIGEST, "entries": 0, "bytes": 0 }, "files": {}, "placed": {},
+        "tree": { "digest": DIGEST, "entries": 0, "bytes": 0, "epoch": 1 }, "files": {}, "placed": {},
     })
 }
 

@@ -77,6 +77,14 @@ impl Command {
     /// # Panics
     /// When it can't be started; the message tells what to install.
     pub fn run(self) -> Output {
+        self.start().end()
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When it can't be started; the message tells what to install.
+    pub fn start(self) -> Running {
         let mut command = process::Command::new(&self.words[0]);
         command.args(&self.words[1..]).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
@@ -92,9 +100,48 @@ impl Command {
             // A program that stops reading early says itself what is wrong.
             std::thread::spawn(move || input.write_all(&bytes).ok());
         }
-        let output = child.wait_with_output().expect("a started program can be waited for");
+        let line = self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        Running { child, line, replacements: self.replacements }
+    }
+}
+
+/// A program that was started. Its output is read when it is waited for, so it should have little to say.
+#[derive(Debug)]
+pub struct Running {
+    child: process::Child,
+    line: String,
+    replacements: Vec<(String, &'static str)>,
+}
+
+impl Running {
+    /// Sends it a signal, unless it has ended.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn signal(&mut self, signal: rustix::process::Signal) {
+        if !self.has_ended() {
+            let pid = rustix::process::Pid::from_child(&self.child);
+            rustix::process::kill_process(pid, signal)
+                .expect("a child that nobody waited for can be signalled");
+        }
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// When the system does not tell.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a started program can be waited for").is_some()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When its output can't be read.
+    pub fn end(self) -> Output {
+        let output = self.child.wait_with_output().expect("a started program can be waited for");
         Output {
-            line: self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
+            line: self.line,
             status: output.status,
             stdout: output.stdout,
             stderr: output.stderr,
@@ -221,6 +268,14 @@ mod tests {
         let output = output.expect_code(3);
         assert_eq!((output.stdout().as_str(), output.stderr().as_str()), ("in", "no\n"));
         assert_eq!(Command::new("sh").args(["-c", "kill -9 $$"]).run().code(), 137);
+    }
+
+    #[test]
+    fn a_running_program_takes_signals() {
+        let mut running = Command::new("sleep").arg("60").start();
+        assert!(!running.has_ended());
+        running.signal(rustix::process::Signal::TERM);
+        assert_eq!(running.end().code(), 128 + 15);
     }
 
     #[test]

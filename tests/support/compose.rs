@@ -148,11 +148,16 @@ impl Compose {
 
     /// The command line; in its texts the root is called `ROOT` and the working directory `WORK`.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(Program::Composer.path()).args(self.verb);
-        if self.verb != Some("lint") {
+        self.command_as(self.verb)
+    }
+
+    /// The same with another verb, `None` for a compose.
+    pub fn command_as(&self, verb: Option<&str>) -> Command {
+        let mut command = Command::new(Program::Composer.path()).args(verb);
+        if verb != Some("lint") {
             command = command.arg("--sysroot").arg(&self.root);
         }
-        if self.manifest && matches!(self.verb, None | Some("plan" | "lint")) {
+        if self.manifest && matches!(verb, None | Some("plan" | "lint")) {
             command = command.args(["--manifest", "containers.toml"]);
         }
         command = command.args(&self.args).in_dir(self.work.path());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::command::Command;
-use crate::{scratch, source_dir};
+use crate::{memory, scratch, source_dir};
 
 /// Where fixtures are kept between runs.
 pub fn cache_dir() -> PathBuf {
@@ -43,7 +43,16 @@ impl Root {
 
     /// The least that a compose accepts: systemd's and runc's programs and the usual directories, nothing to boot.
     pub fn small() -> Self {
-        let root = Self { scratch: scratch() };
+        Self::small_below(scratch())
+    }
+
+    /// The same in memory: for tests that make changes by the hundred, each with its flushes.
+    pub fn small_in_memory() -> Self {
+        Self::small_below(memory())
+    }
+
+    fn small_below(scratch: TempDir) -> Self {
+        let root = Self { scratch };
         for directory in ["usr/bin", "usr/lib/systemd/system", "usr/lib/tmpfiles.d", "etc", "var", "run"] {
             std::fs::create_dir_all(root.join(directory)).expect("a new directory");
         }
@@ -57,6 +66,13 @@ impl Root {
     /// Its directory.
     pub fn path(&self) -> PathBuf {
         self.scratch.path().join("root")
+    }
+
+    /// Gives every entry a time stamp that nobody would invent, the same whenever and wherever the root was made.
+    pub fn age(&self) {
+        let script = r#"n=0; find "$1" -depth -print0 | LC_ALL=C sort -z | while IFS= read -r -d "" path; do
+            n=$((n + 1)); touch -h -d "@$((1500000000 + n)).$((100000000 + n))" "$path"; done"#;
+        Command::new("bash").args(["-c", script, "age"]).arg(self.path()).run().expect_ok();
     }
 
     /// A path in it.

@@ -14,6 +14,7 @@
 pub mod boot;
 pub mod command;
 pub mod compose;
+pub mod crafted;
 pub mod fixture;
 pub mod listing;
 pub mod oracle;
@@ -21,8 +22,9 @@ pub mod runtime;
 pub mod unit;
 
 pub use boot::Boot;
-pub use command::{Command, Output};
+pub use command::{Command, Output, Running};
 pub use compose::{Compose, Program};
+pub use crafted::{Crafted, Layer, Packing};
 pub use fixture::{Image, Root};
 pub use listing::{Listing, Mtimes};
 
@@ -43,4 +45,28 @@ pub fn scratch() -> tempfile::TempDir {
     let parent = fixture::cache_dir().join("tmp");
     std::fs::create_dir_all(&parent).expect("the test cache can be written; tests need root");
     tempfile::Builder::new().prefix("t-").tempdir_in(parent).expect("a temporary directory")
+}
+
+/// A new temporary directory in memory, gone when dropped.
+///
+/// # Panics
+/// When there is no /dev/shm.
+pub fn memory() -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .prefix("sysctr-")
+        .tempdir_in("/dev/shm")
+        .expect("a temporary directory in /dev/shm")
+}
+
+/// Gives this thread and the programs that it starts mounts of their own, which go away with them.
+///
+/// # Panics
+/// When the user may not.
+pub fn private_mounts() {
+    #[expect(unsafe_code, reason = "a new mount namespace touches no file descriptor")]
+    // SAFETY: file descriptor tables are not unshared.
+    unsafe {
+        rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS).expect("tests need root");
+    }
+    Command::new("mount").args(["--make-rprivate", "/"]).run().expect_ok();
 }

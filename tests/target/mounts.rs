@@ -5,19 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sysctr_tests::private_mounts;
+
 use crate::kills::{Roots, disturb_everywhere};
 use crate::listing::{assert_same, list};
 use crate::{copy, done, make_root, scratch, step};
-
-/// Gives this thread and its children their own mounts, which go away with them.
-pub fn private_mounts() {
-    #[expect(unsafe_code, reason = "a new mount namespace touches no file descriptor")]
-    // SAFETY: file descriptor tables are not unshared.
-    unsafe {
-        rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS).unwrap();
-    }
-    done(Command::new("mount").args(["--make-rprivate", "/"]));
-}
 
 /// Lazily: another thread's child may hold our handles between its fork and its exec.
 pub fn unmount(root: &Path) {

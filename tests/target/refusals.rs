@@ -6,9 +6,10 @@ use std::process::Command;
 
 use camino::Utf8Path;
 use sysctr_compose::target::sysroot::{Access, Sysroot};
+use sysctr_tests::private_mounts;
 
 use crate::listing::{assert_same, list};
-use crate::mounts::{private_mounts, unmount};
+use crate::mounts::unmount;
 use crate::{DRIVER, done, make_root, scratch, step};
 
 fn open(path: &Path, access: Access) -> Result<Sysroot, String> {

@@ -81,13 +81,12 @@ impl StagedContents {
 impl ContentStore for StagedContents {
     type Writer<'a> = StagedWriter;
 
-    fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64) -> Result<Self::Writer<'a>> {
+    fn begin<'a>(&'a self, id: ContentId, _: &TreePath, size: u64) -> Result<Self::Writer<'a>> {
         // A layer that is read again may write a content again.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = self
-            .layer(id.layer)
-            .and_then(|dir| Ok(rustix::fs::openat(&*dir, file_name(id), flags, Mode::from_raw_mode(0o600))?))
-            .with_context(|| format!("staging {path}"))?;
+        // The caller says whose content it is.
+        let dir = self.layer(id.layer)?;
+        let file = rustix::fs::openat(&*dir, file_name(id), flags, Mode::from_raw_mode(0o600))?;
         Ok(StagedWriter { file, size, taken: 0, pending: Vec::new(), ends_in_hole: false })
     }
 

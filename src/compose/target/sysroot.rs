@@ -30,6 +30,17 @@ pub enum Access {
     Write,
 }
 
+/// Owner and permission bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u16,
+}
+
 /// A target root, open and locked (shared for reading, exclusive for writing).
 #[derive(Debug)]
 pub struct Sysroot {
@@ -155,6 +166,24 @@ impl Sysroot {
         };
         let stat = rustix::fs::fstat(&file).with_context(looking)?;
         Ok(Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
+    }
+
+    /// Who may do what with what lies at `path`, itself not followed; `None` for nothing.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    pub fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
+        let looking = || format!("looking at {path} in root {}", self.path);
+        let (parent, name) = beneath::split(path)?;
+        let parent =
+            beneath::open(&self.fd, parent, OFlags::PATH | OFlags::DIRECTORY).with_context(looking)?;
+        let Some(parent) = parent else { return Ok(None) };
+        let stat = beneath::stat(&parent, name).with_context(looking)?;
+        Ok(stat.map(|stat| Rights {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mode: (stat.st_mode & 0o7777) as u16,
+        }))
     }
 
     /// The names in the directory at `path` in byte order, links followed beneath the root; none if there is no

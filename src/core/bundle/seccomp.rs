@@ -211,18 +211,26 @@ mod tests {
     #[test]
     fn capabilities_decide_about_calls() {
         let allowed = vec![("SCMP_ACT_ALLOW".to_owned(), None)];
-        let refused = vec![("SCMP_ACT_ERRNO".to_owned(), Some(1))];
-        for (call, capability) in
-            [("bpf", "CAP_SYS_ADMIN"), ("settimeofday", "CAP_SYS_TIME"), ("chroot", "CAP_SYS_CHROOT")]
-        {
+        // What no rule names has the profile's default: EPERM.
+        let refused = vec![];
+        let without = convert(DEFAULT, "amd64", &[]).unwrap();
+        assert_eq!(without["defaultAction"], "SCMP_ACT_ERRNO");
+        for (call, capability) in [
+            ("bpf", "CAP_SYS_ADMIN"),
+            ("mount", "CAP_SYS_ADMIN"),
+            ("unshare", "CAP_SYS_ADMIN"),
+            ("settimeofday", "CAP_SYS_TIME"),
+            ("chroot", "CAP_SYS_CHROOT"),
+        ] {
             let with = convert(DEFAULT, "amd64", &[capability]).unwrap();
-            let without = convert(DEFAULT, "amd64", &[]).unwrap();
             assert_eq!(
                 (verdict(&with, call), verdict(&without, call)),
                 (allowed.clone(), refused.clone()),
                 "{call}"
             );
         }
+        // A C library takes "there is no such call" for a reason to try the older one, but not "you may not".
+        assert_eq!(verdict(&without, "clone3"), [("SCMP_ACT_ERRNO".to_owned(), Some(38))]);
     }
 
     #[test]

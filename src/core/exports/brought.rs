@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 
 use super::{CONFIG, CONFIG_TEMPLATE, host_files, settings, tmpfiles, unit};
-use crate::tree::lookup::Found;
-use crate::tree::{ImageTree, Leaf, TreePath};
+use crate::tree::lookup::{Found, Resolved};
+use crate::tree::{ContentId, Dir, ImageTree, Leaf, Node, TreePath};
 
 /// Largest file of `/exports` that is read, and largest host file that is a template.
 pub const MAX_BYTES: u64 = 4 << 20;
@@ -98,6 +98,35 @@ pub fn checked(leaf: &Leaf, read: Read<'_>) -> Result<Vec<u8>> {
         Leaf::File { .. } => read(leaf),
         Leaf::Symlink { .. } => bail!("it is no regular file"),
     }
+}
+
+/// The contents that [`Read`] may be asked for: a caller that stores nothing needs these, wherever links led to them.
+pub fn contents(tree: &ImageTree) -> Vec<ContentId> {
+    let mut found = Vec::new();
+    let mut enter = |leaf: &Leaf| match leaf {
+        Leaf::File { content: Some(id), size, .. } if *size <= MAX_BYTES => found.push(*id),
+        Leaf::File { .. } | Leaf::Symlink { .. } => {}
+    };
+    for path in [CONFIG, CONFIG_TEMPLATE, settings::FILE, unit::FILE, tmpfiles::FILE] {
+        if let Ok(Resolved { found: Found::File(leaf), .. }) = tree.resolve(path.as_bytes()) {
+            enter(leaf);
+        }
+    }
+    let mut waiting: Vec<&Dir> = Vec::new();
+    if let Some(Node::Dir(dir)) =
+        tree.root.children.iter().find(|(name, _)| name.as_bytes() == b"exports").map(|it| it.1)
+    {
+        waiting.push(dir);
+    }
+    while let Some(dir) = waiting.pop() {
+        for node in dir.children.values() {
+            match node {
+                Node::Dir(inner) => waiting.push(inner),
+                Node::Leaf(id) => enter(tree.leaf(*id)),
+            }
+        }
+    }
+    found
 }
 
 /// Whether a content may be asked for by [`Read`]: what a caller that stores nothing has to keep while it reads layers.

@@ -133,13 +133,14 @@ fn select(origin: &Origin, listed: Vec<Descriptor>, wanted: &Wanted<'_>) -> Resu
         }
         Selector::Only => listed.clone(),
     };
+    ensure!(!fitting.is_empty(), "it has no image");
     let different: BTreeSet<_> = fitting.iter().map(|one| &one.digest).collect();
     if different.len() == 1 {
         return fitting.into_iter().next().context("it has no image");
     }
     let names: BTreeSet<_> = fitting.iter().map(Descriptor::names).collect();
     ensure!(
-        !fitting.is_empty() && names.len() == 1 && fitting.iter().all(|one| one.platform.is_some()),
+        names.len() == 1 && fitting.iter().all(|one| one.platform.is_some()),
         "it has more than one image that fits; {}; add a tag or @DIGEST",
         there(&listed)
     );
@@ -289,7 +290,7 @@ fn read_document(origin: &Origin, descriptor: &Descriptor) -> Result<Document> {
 fn found(origin: &Origin, descriptor: &Descriptor) -> Result<(String, Digest, u64)> {
     let digest: Digest = descriptor.digest.parse()?;
     let name = format!("blobs/sha256/{}", digest.hex());
-    let expected = u64::try_from(descriptor.size);
+    let expected = u64::try_from(descriptor.size).ok();
     let expected = expected.with_context(|| format!("blob {digest} has the size {}", descriptor.size))?;
     let found = origin.size(&name)?.with_context(|| format!("there is no {name}"))?;
     if found != expected {

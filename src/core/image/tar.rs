@@ -135,7 +135,9 @@ impl<C: Chunks> TarStream<C> {
                 ensure!(self.rest().iter().all(|&byte| byte == 0), "its last header is cut off");
                 return Ok(None);
             }
-            match self.parser.parse(&self.buffer[self.start..])? {
+            // Its error spells its cause already.
+            let event = self.parser.parse(&self.buffer[self.start..]);
+            match event.map_err(|error| anyhow::Error::msg(error.to_string()))? {
                 ParseEvent::NeedData { min_bytes } => {
                     if ready < min_bytes && self.fill(min_bytes + STEP)? < min_bytes {
                         ensure!(self.rest().iter().all(|&byte| byte == 0), "its last header is cut off");

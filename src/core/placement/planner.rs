@@ -314,10 +314,15 @@ impl<'a, G: Ground> Planner<'a, G> {
 
     fn need_parents(&mut self, path: &Utf8Path) -> Result<()> {
         for parent in path.ancestors().skip(1).filter(|parent| !parent.as_str().is_empty()) {
-            if self.ground.probe(parent)? != Found::Nothing {
-                break;
+            match self.ground.probe(parent)? {
+                Found::Nothing => {
+                    self.directories.entry(parent.to_owned()).or_insert_with(|| Stat::implied(0o755));
+                }
+                Found::Directory | Found::Link(_) => break,
+                Found::File { .. } | Found::Special => {
+                    bail!("placing /{path}: /{parent} of the target is not a directory")
+                }
             }
-            self.directories.entry(parent.to_owned()).or_insert_with(|| Stat::implied(0o755));
         }
         Ok(())
     }

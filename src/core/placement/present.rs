@@ -29,7 +29,7 @@ impl Present {
     /// Reads index and records.
     ///
     /// # Errors
-    /// When one can't be read, is of a newer version, or a record is not the one that the index names.
+    /// When one can't be read, is of a newer version, the way to them is no directory, or a record is not the one that the index names.
     pub fn read(ground: &impl Ground) -> Result<Self> {
         let index = ground.read(place::EMBEDDED_JSON.as_ref(), MAX_RECORD_BYTES)?;
         let embedded = match index {
@@ -43,8 +43,12 @@ impl Present {
         let home = Utf8PathBuf::from(place::EMBEDDED_DIR);
         let mut missing_homes = Vec::new();
         for path in home.ancestors().filter(|path| !path.as_str().is_empty()) {
-            if ground.probe(path)? == Found::Nothing {
-                missing_homes.push(path.to_owned());
+            match ground.probe(path)? {
+                Found::Nothing => missing_homes.push(path.to_owned()),
+                Found::Directory | Found::Link(_) => {}
+                Found::File { .. } | Found::Special => {
+                    bail!("reading what is embedded: /{path} of the target is not a directory")
+                }
             }
         }
         Ok(Self { embedded, records, missing_homes })

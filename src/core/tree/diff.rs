@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::lookup::{Resolved, Unresolved};
 use super::path::LONGEST_PATH;
 use super::{ContentId, Dir, FileName, Found, ImageTree, Leaf, LeafId, Node, SpecialKind, Stat, TreePath};
 
@@ -103,7 +104,10 @@ impl Builder {
     }
 
     fn remove(&mut self, path: &TreePath) -> Result<(), Unfit> {
-        if let Some((parent, name)) = self.locate(path)? {
+        // Beneath a file there is nothing to remove: a directory that takes a file's place may be opaque.
+        if let Some((parent, name)) = path.parent().zip(path.file_name())
+            && let Some(parent) = self.real(&parent, path)?
+        {
             self.remove_at(&parent, &name);
         }
         Ok(())
@@ -117,7 +121,8 @@ impl Builder {
     }
 
     fn clear(&mut self, path: &TreePath) -> Result<(), Unfit> {
-        let real = self.real(path, path)?.into_owned();
+        let Some(real) = self.real(path, path)? else { return Ok(()) };
+        let real = real.into_owned();
         if let Some(dir) = self.tree.dir_mut(&real) {
             dir.children.clear();
             self.forget_left_out(&real, false);
@@ -197,32 +202,28 @@ impl Builder {
 
     fn locate_for(&self, path: &TreePath, entry: &TreePath) -> Result<Option<(TreePath, FileName)>, Unfit> {
         let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Ok(None) };
-        let parent = match self.real(&parent, entry)? {
-            Cow::Borrowed(_) => parent,
-            Cow::Owned(real) => real,
-        };
-        Ok(Some((parent, name)))
+        let real = self.real(&parent, entry)?.map(Cow::into_owned);
+        real.map(|real| Some((real, name))).ok_or_else(|| not_a_directory(entry, &parent))
     }
 
-    /// `path` with its symbolic links followed; for `entry`, which the error names.
-    fn real<'p>(&self, path: &'p TreePath, entry: &TreePath) -> Result<Cow<'p, TreePath>, Unfit> {
+    /// `path` with its symbolic links followed, `None` if a file is in the way; for `entry`, which the error names.
+    fn real<'p>(&self, path: &'p TreePath, entry: &TreePath) -> Result<Option<Cow<'p, TreePath>>, Unfit> {
         let mut dir = &self.tree.root;
         for part in path.parts() {
             match dir.children.get(part) {
                 Some(Node::Dir(inner)) => dir = inner,
-                Some(Node::Leaf(_)) => return self.followed(path, entry).map(Cow::Owned),
+                Some(Node::Leaf(_)) => return Ok(self.followed(path, entry)?.map(Cow::Owned)),
                 None => break,
             }
         }
-        Ok(Cow::Borrowed(path))
+        Ok(Some(Cow::Borrowed(path)))
     }
 
-    fn followed(&self, path: &TreePath, entry: &TreePath) -> Result<TreePath, Unfit> {
-        let unfit = |why: String| Unfit::Parent { path: entry.clone(), why };
-        let resolved = self.tree.resolve(path.as_bytes()).map_err(|error| unfit(error.to_string()))?;
-        match resolved.found {
-            Found::File(_) => Err(unfit(format!("its parent {path} is not a directory"))),
-            Found::Dir(_) | Found::Missing => Ok(resolved.path),
+    fn followed(&self, path: &TreePath, entry: &TreePath) -> Result<Option<TreePath>, Unfit> {
+        match self.tree.resolve(path.as_bytes()) {
+            Ok(Resolved { found: Found::File(_), .. }) | Err(Unresolved::NotADirectory(..)) => Ok(None),
+            Ok(Resolved { path, .. }) => Ok(Some(path)),
+            Err(error) => Err(Unfit::Parent { path: entry.clone(), why: error.to_string() }),
         }
     }
 
@@ -239,10 +240,7 @@ impl Builder {
             match dir.children.get_mut(part) {
                 Some(Node::Dir(inner)) => dir = inner,
                 // `real` followed every link, so this is none.
-                _ => {
-                    let why = format!("its parent {parent} is not a directory");
-                    return Err(Unfit::Parent { path: entry.clone(), why });
-                }
+                _ => return Err(not_a_directory(entry, parent)),
             }
         }
         if let Some(depth) = made.filter(|_| !self.left_out.is_empty()) {
@@ -298,6 +296,10 @@ impl ImageTree {
         each_name(&mut self.root, &mut |id| *id = LeafId(renamed[id.0 as usize]));
         hidden
     }
+}
+
+fn not_a_directory(entry: &TreePath, parent: &TreePath) -> Unfit {
+    Unfit::Parent { path: entry.clone(), why: format!("its parent {parent} is not a directory") }
 }
 
 /// Calls `act` for every name of a leaf.

@@ -80,11 +80,13 @@ fn render_template(name: &str, text: &str, variables: &Variables) -> Result<Stri
             let message = report.message();
             anyhow!("rendering the unit: {name}:{}:{}: {message}", span.start_line, span.start_col + 1)
         }
-        // Some kinds come with a drawing of the place below their first line.
+        // Some kinds come with the place and a drawing of it below their first line.
         _ => {
             let text = error.to_string();
-            let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-            anyhow!("rendering the unit: {name}: {}", lines.join(" "))
+            let mut lines = text.lines().map(str::trim);
+            let first = lines.next().unwrap_or_default().trim_start_matches("error: ");
+            let place = lines.find_map(|line| line.strip_prefix("--> ")).unwrap_or(name);
+            anyhow!("rendering the unit: {place}: {first}")
         }
     })?;
     if !unit.ends_with('\n') {

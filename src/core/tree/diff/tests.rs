@@ -73,6 +73,12 @@ fn whiteouts_reach_the_layers_below_only() {
 }
 
 #[test]
+fn an_opaque_directory_may_take_a_file_s_place() {
+    let upper = without(&["f/x"], &["f"], layer([("f", Entry::Dir(stat(0o700))), ("f/new", file(2))]));
+    assert_eq!(listing(&build([layer([("f", file(1))]), upper]).unwrap()), "f/700 f/new:2");
+}
+
+#[test]
 fn an_upper_directory_s_metadata_wins_and_its_content_stays() {
     let built = build([
         layer([("d", Entry::Dir(stat(0o700))), ("d/f", file(1))]),
@@ -229,6 +235,12 @@ mod oracle {
         Link(String),
     }
 
+    #[derive(Debug, PartialEq, Eq)]
+    pub enum Blocked {
+        File,
+        Loop,
+    }
+
     #[derive(Debug, Default)]
     pub struct Files(pub BTreeMap<String, Thing>);
 
@@ -237,7 +249,7 @@ mod oracle {
     }
 
     impl Files {
-        pub fn real(&self, path: &str, links: u32) -> Option<String> {
+        pub fn real(&self, path: &str, links: u32) -> Result<String, Blocked> {
             let mut at = String::new();
             let mut parts = path.split('/').filter(|part| !part.is_empty());
             while let Some(part) = parts.next() {
@@ -246,7 +258,7 @@ mod oracle {
                     continue;
                 }
                 if matches!(self.0.get(&at), Some(Thing::File(_))) {
-                    return None;
+                    return Err(Blocked::File);
                 }
                 let next = if at.is_empty() { part.to_owned() } else { format!("{at}/{part}") };
                 let Some(Thing::Link(target)) = self.0.get(&next) else {
@@ -256,15 +268,15 @@ mod oracle {
                 let rest = parts.collect::<Vec<_>>().join("/");
                 let from = if target.starts_with('/') { "" } else { &at };
                 let again = format!("{from}/{target}/{rest}");
-                return if links == 40 { None } else { self.real(&again, links + 1) };
+                return if links == 40 { Err(Blocked::Loop) } else { self.real(&again, links + 1) };
             }
-            (!matches!(self.0.get(&at), Some(Thing::File(_)))).then_some(at)
+            if matches!(self.0.get(&at), Some(Thing::File(_))) { Err(Blocked::File) } else { Ok(at) }
         }
 
-        pub fn place(&self, path: &str) -> Option<String> {
+        pub fn place(&self, path: &str) -> Result<String, Blocked> {
             let name = path.rsplit('/').next().unwrap();
             let parent = self.real(above(path), 0)?;
-            Some(if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") })
+            Ok(if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") })
         }
 
         pub fn remove(&mut self, real: &str) {
@@ -275,7 +287,7 @@ mod oracle {
             self.0.retain(|at, _| !real.is_empty() && !at.starts_with(&format!("{real}/")));
         }
 
-        pub fn add(&mut self, path: &str, thing: Thing) -> Option<()> {
+        pub fn add(&mut self, path: &str, thing: Thing) -> Result<(), Blocked> {
             let real = self.place(path)?;
             let mut parent = above(&real).to_owned();
             while !parent.is_empty() {
@@ -286,7 +298,7 @@ mod oracle {
                 self.remove(&real);
             }
             self.0.insert(real, thing);
-            Some(())
+            Ok(())
         }
     }
 }
@@ -340,12 +352,16 @@ fn by_oracle(layers: &[Vec<Step>]) -> Option<String> {
             _ => (2, TreePath::root()),
         });
         for step in whiteouts {
-            match step {
-                Step::Remove(name) => files.place(name).map(|real| files.remove(&real))?,
-                Step::Clear(name) => files.real(name, 0).map(|real| files.clear(&real))?,
-                Step::Dir(name, mode) => files.add(name, oracle::Thing::Dir(*mode))?,
-                Step::File(name, id) => files.add(name, oracle::Thing::File(*id))?,
-                Step::Link(name, target) => files.add(name, oracle::Thing::Link(target.clone()))?,
+            let done = match step {
+                Step::Remove(name) => files.place(name).map(|real| files.remove(&real)),
+                Step::Clear(name) => files.real(name, 0).map(|real| files.clear(&real)),
+                Step::Dir(name, mode) => files.add(name, oracle::Thing::Dir(*mode)),
+                Step::File(name, id) => files.add(name, oracle::Thing::File(*id)),
+                Step::Link(name, target) => files.add(name, oracle::Thing::Link(target.clone())),
+            };
+            match (done, step) {
+                (Ok(()), _) | (Err(oracle::Blocked::File), Step::Remove(_) | Step::Clear(_)) => {}
+                (Err(_), _) => return None,
             }
         }
     }
