@@ -6,7 +6,7 @@ use crate::{MANIFEST, Stage, says};
 
 #[test]
 fn what_stands_wrong_in_a_manifest_is_told_with_line_and_column() {
-    let keys = "expected one of `name`, `image`, `digest`, `update`, `enable`, `runtime`, `fallback`, `set`, `run`, `limits`, \
+    let keys = "expected one of `name`, `image`, `digest`, `update`, `enable`, `runtime`, `fallback`, `rootfs`, `allow_conflicts`, `set`, `run`, `limits`, \
         `unit`";
     let container = |text: &str| format!("{MANIFEST}{text}\n");
     for (manifest, why) in [
@@ -76,7 +76,7 @@ fn what_stands_wrong_in_json() {
         (
             r#"{"group": "g", "container": [{"name": "it", "image": "oci:x", "imag": 1}]}"#,
             "1:68: unknown field `imag`, expected \
-            one of `name`, `image`, `digest`, `update`, `enable`, `runtime`, `fallback`, `set`, `run`, `limits`, `unit`",
+            one of `name`, `image`, `digest`, `update`, `enable`, `runtime`, `fallback`, `rootfs`, `allow_conflicts`, `set`, `run`, `limits`, `unit`",
         ),
         ("{\"group\": \"g\",\n}", "2:1: trailing comma"),
         ("", "1:0: EOF while parsing a value"),
