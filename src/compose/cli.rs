@@ -7,6 +7,9 @@ use sysctr_core::image::reference::ImageRef;
 use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::settings::ByteSize;
 
+/// How an image is named, for the help.
+const IMAGE_FORMS: &str = "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]";
+
 /// Embeds OCI images as system containers into the root of a host image that is not booted.
 ///
 /// Exit status: 0 done or nothing to do, 1 not done (the target is as it was), 2 not understood (command line or
@@ -61,8 +64,8 @@ pub struct SourceArgs {
     /// Manifest with the containers of one group (TOML; JSON if its name ends in .json)
     #[arg(short, long, value_name = "FILE", required_unless_present = "image", conflicts_with = "image")]
     pub manifest: Option<Utf8PathBuf>,
-    /// One image instead of a manifest: oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]
-    #[arg(value_name = "IMAGE")]
+    /// One image instead of a manifest.
+    #[arg(value_name = "IMAGE", help = format!("One image instead of a manifest: {IMAGE_FORMS}"))]
     pub image: Option<ImageRef>,
     /// Name of that one container [default: from the image's name]
     #[arg(long, value_name = "NAME", requires = "image", conflicts_with = "manifest")]
@@ -165,8 +168,8 @@ pub struct LintArgs {
 /// `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// Image: oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]
-    #[arg(value_name = "IMAGE")]
+    /// The image.
+    #[arg(value_name = "IMAGE", help = format!("Image: {IMAGE_FORMS}"))]
     pub image: ImageRef,
     /// Architecture to choose from an index, as GOARCH [default: the only one]
     #[arg(long, value_name = "ARCH")]

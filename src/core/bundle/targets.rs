@@ -32,7 +32,7 @@ pub enum MountTargetKind {
 }
 
 impl MountTarget {
-    /// Makes it in `tree`. In the order of [`missing`], parents are there.
+    /// Makes it in `tree`. In the order of `missing`, parents are there.
     ///
     /// # Errors
     /// When something is there, or no parent is; the tree is as it was then.

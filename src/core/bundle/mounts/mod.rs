@@ -1,5 +1,5 @@
-//! What the container sees mounted: sysctr's own defaults ([`own`]), what the image declares and what the user asks for
-//! ([`asked`]), settled into one list.
+//! What the container sees mounted: sysctr's own defaults (`own`), what the image declares and what the user asks for
+//! (`asked`), settled into one list.
 //!
 //! The user wins over the image, the image over the defaults, at the same place after the image's symbolic links were
 //! followed; two wishes of the user for one place are an error. Below a directory of the host that the user binds,
@@ -217,7 +217,7 @@ fn absolute(path: String) -> Result<AbsolutePath> {
     Ok(AbsolutePath::try_from(path)?)
 }
 
-/// A mount's place as `config.json` spells it. [`refuse_place`] lets only UTF-8 through.
+/// A mount's place as `config.json` spells it. `refuse_place` lets only UTF-8 through.
 pub fn destination(place: &TreePath) -> String {
     format!("/{}", String::from_utf8_lossy(place.as_bytes()))
 }
