@@ -17,6 +17,7 @@ const CORE: &[&str] = &[
     "record",
     "launcher_note",
     "image",
+    "store",
     "bundle",
     "units",
     "prepare",

@@ -74,7 +74,8 @@ impl<'a> File<'a> {
         while at + 12 <= notes.end {
             let (name_size, size, kind) = (self.offset(at, 4)?, self.offset(at + 4, 4)?, self.word(at + 8)?);
             let name = at + 12;
-            let value = notes.start + (name - notes.start).checked_add(name_size)?.checked_next_multiple_of(align)?;
+            let value =
+                notes.start + (name - notes.start).checked_add(name_size)?.checked_next_multiple_of(align)?;
             let end = value.checked_add(size).filter(|end| *end <= notes.end)?;
             if &self.bytes[name..name + name_size] == OWNER && kind == RECORD_VERSION && size == 4 {
                 return self.word(value);
@@ -93,7 +94,11 @@ mod tests {
     /// the reader's table of offsets.
     fn elf(wide: bool, little: bool, notes: &[u8], align: u64) -> Vec<u8> {
         let number = |value: u64, size: usize| {
-            if little { value.to_le_bytes()[..size].to_vec() } else { value.to_be_bytes()[8 - size..].to_vec() }
+            if little {
+                value.to_le_bytes()[..size].to_vec()
+            } else {
+                value.to_be_bytes()[8 - size..].to_vec()
+            }
         };
         let address = |value| number(value, if wide { 8 } else { 4 });
         let (header_size, entry_size) = if wide { (64, 56) } else { (52, 32) };
@@ -156,7 +161,10 @@ mod tests {
                 broken[at] = value;
                 let found = record_version(&broken);
                 // Only the version itself (and what a note reader doesn't look at) may change and still be one.
-                assert!(found.is_none_or(|version| version == 7 || at >= file.len() - 4), "byte {at}: {found:?}");
+                assert!(
+                    found.is_none_or(|version| version == 7 || at >= file.len() - 4),
+                    "byte {at}: {found:?}"
+                );
             }
         }
         assert_eq!(record_version(b"#!/bin/sh\n"), None);

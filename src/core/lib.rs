@@ -5,6 +5,7 @@
 //! - [`place`], [`record`]: the contract on disk
 //! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
+//! - [`store`]: objects of OSTree repositories
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
 //! - [`placement`]: which bytes go where in a target; computes only
 
@@ -19,4 +20,5 @@ pub mod placement;
 pub mod prepare;
 pub mod record;
 pub mod settings;
+pub mod store;
 pub mod tree;
