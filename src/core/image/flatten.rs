@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::ResolvedImage;
 use crate::digest::Digest;
 use crate::record::SpecialKind;
-use crate::tree::{ContentId, ImageTree, TreePath};
+use crate::tree::{ContentId, ImageTree, Stat, TreePath};
 
 /// Bounds of what an image may cost.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +31,18 @@ pub trait ContentStore: Sync {
     where
         Self: 'a;
 
-    /// Begins the content `id` of `size` bytes, holes included; `path` is where its layer has it. Never called for
-    /// an empty file.
+    /// Begins the content `id` of `size` bytes, holes included; `path` is where its layer has it, `stat` the metadata
+    /// that its layer has for it. The tree may decide on other metadata. Never called for an empty file.
     ///
     /// # Errors
     /// When it can't be stored; the error ends the whole flattening.
-    fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64) -> Result<Self::Writer<'a>>;
+    fn begin<'a>(
+        &'a self,
+        id: ContentId,
+        path: &TreePath,
+        size: u64,
+        stat: &Stat,
+    ) -> Result<Self::Writer<'a>>;
 
     /// Forgets a stored content that turned out to be hidden by an upper layer. What is forgotten is not in the tree.
     ///

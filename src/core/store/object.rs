@@ -56,10 +56,8 @@ impl FileKind<'_> {
 
 /// Attributes as `a(ayay)`: sorted, names with their NUL.
 fn attributes(xattrs: Option<&Xattrs>) -> Vec<u8> {
-    let pair = |(name, value): (&Box<[u8]>, &Box<[u8]>)| {
-        tuple(&[Member::Variable(&text(name)), Member::Variable(value)])
-    };
-    array(xattrs.into_iter().flatten().map(pair))
+    let pairs = xattrs.into_iter().flatten();
+    array(pairs.map(|(name, value)| tuple(&[Member::Variable(&text(name)), Member::Variable(value)])))
 }
 
 /// The length in front of a header, and padding, so that the header is aligned.

@@ -102,7 +102,7 @@ pub(super) fn read_array(bytes: &[u8]) -> Result<Vec<&[u8]>> {
         Some(last) => offset_at(bytes, last, size)?,
         None => bail!("a framing offset lies outside"),
     };
-    if table >= bytes.len() || (bytes.len() - table) % size != 0 {
+    if table >= bytes.len() || !(bytes.len() - table).is_multiple_of(size) {
         bail!("a table of framing offsets has no whole number of them");
     }
     let mut start = 0;
