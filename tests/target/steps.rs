@@ -47,7 +47,7 @@ fn first(staging: &Staging<'_>) -> Result<Placement> {
         ),
         (format!("{EMBEDDED}/embedded.json").into(), file("{\"version\": 1}\n")),
     ];
-    Ok(Placement { changes })
+    Ok(Placement { changes, ..Placement::default() })
 }
 
 fn second(staging: &Staging<'_>) -> Result<Placement> {
@@ -62,7 +62,7 @@ fn second(staging: &Staging<'_>) -> Result<Placement> {
         (format!("{UNITS}/host.target.wants").into(), Change::RemoveDirectory),
         (format!("{EMBEDDED}/embedded.json").into(), file("{\"version\": 1, \"second\": true}\n")),
     ];
-    Ok(Placement { changes })
+    Ok(Placement { changes, ..Placement::default() })
 }
 
 /// Takes away what [`first`] put.
@@ -79,7 +79,7 @@ fn remove() -> Placement {
         [format!("{UNITS}/host.target.wants"), EMBEDDED.to_owned(), "usr/lib/containers".to_owned()];
     let removed = removed.map(|path| (path.into(), Change::Remove));
     let emptied = emptied.map(|path| (path.into(), Change::RemoveDirectory));
-    Placement { changes: removed.into_iter().chain(emptied).collect() }
+    Placement { changes: removed.into_iter().chain(emptied).collect(), ..Placement::default() }
 }
 
 /// [`second`] with a last change that can't be made.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use super::object::{FileKind, file_header};
+use super::object::{FileKind, file_header, labelled};
 use super::pool::Pool;
 use super::repo::Objects;
 use super::write::FileStream;
@@ -48,6 +48,7 @@ type Known = Mutex<BTreeMap<ContentId, Staged>>;
 #[derive(Debug, Clone)]
 pub struct ObjectContents {
     store: Arc<ObjectStore>,
+    label: Option<Arc<[u8]>>,
     known: Arc<Known>,
 }
 
@@ -75,9 +76,9 @@ impl ObjectStore {
 }
 
 impl ObjectContents {
-    /// For the contents of one image, none yet.
-    pub fn new(store: &Arc<ObjectStore>) -> Self {
-        Self { store: Arc::clone(store), known: Arc::default() }
+    /// For the contents of one image, none yet. All of them get this SELinux label.
+    pub fn new(store: &Arc<ObjectStore>, label: Option<&[u8]>) -> Self {
+        Self { store: Arc::clone(store), label: label.map(Arc::from), known: Arc::default() }
     }
 
     fn known(&self, id: ContentId) -> Result<Staged> {
@@ -101,13 +102,15 @@ impl ObjectContents {
         Ok(bytes)
     }
 
-    /// The checksum of the object that has this content and this metadata; it is staged, or in the repository.
+    /// The checksum of the object that has this content, this metadata and the label; it is staged, or in the
+    /// repository.
     /// [`ObjectStore::settle`] was called before.
     ///
     /// # Errors
     /// When the content was not staged, or the object can't be written.
     pub fn object(&self, id: ContentId, stat: &Stat) -> Result<Digest> {
         let staged = self.known(id)?;
+        let stat = &labelled(stat, self.label.as_deref());
         if staged.header == Digest::of(&file_header(stat, FileKind::Regular)) {
             return Ok(staged.checksum);
         }
@@ -128,13 +131,14 @@ impl ContentStore for ObjectContents {
         size: u64,
         stat: &Stat,
     ) -> Result<ObjectWriter<'a>> {
+        let stat = labelled(stat, self.label.as_deref());
+        let header = Digest::of(&file_header(&stat, FileKind::Regular));
         let form = if size <= WHOLE {
-            Form::Whole { bytes: Vec::with_capacity(usize::try_from(size)?), stat: stat.clone() }
+            Form::Whole { bytes: Vec::with_capacity(usize::try_from(size)?), stat }
         } else {
-            let stream = self.store.objects.stream(stat, size).with_context(|| format!("staging {path}"))?;
+            let stream = self.store.objects.stream(&stat, size).with_context(|| format!("staging {path}"))?;
             Form::Stream(Box::new(stream))
         };
-        let header = Digest::of(&file_header(stat, FileKind::Regular));
         Ok(ObjectWriter { contents: self, id, path: path.clone(), header, size, form })
     }
 

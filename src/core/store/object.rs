@@ -211,6 +211,15 @@ fn read_checksum(bytes: &[u8]) -> Result<Digest> {
     }
 }
 
+/// The same metadata with this SELinux label (`security.selinux`, whose value ends in a NUL).
+pub fn labelled(stat: &Stat, label: Option<&[u8]>) -> Stat {
+    let mut stat = stat.clone();
+    if let Some(label) = label {
+        stat.xattrs.get_or_insert_default().insert((*b"security.selinux").into(), text(label).into());
+    }
+    stat
+}
+
 /// Why a repository can't hold what these attributes are; `None` if it can.
 ///
 /// libostree does not read attributes with an empty value back from a file system, so that a file with one would have
