@@ -28,7 +28,7 @@ fn killed_at_a_hundred_moments() {
     for moment in 0..100_u32 {
         done(&mut ostree(repo.as_std_path(), &["refs", "--delete", "host"]));
         if moment % 2 == 0 {
-            done(&mut ostree(repo.as_std_path(), &["prune", "--refs-only", "--quiet"]));
+            done(&mut ostree(repo.as_std_path(), &["prune", "--refs-only"]));
         }
         let mut child = driver("first", &repo).spawn().unwrap();
         std::thread::sleep(took * moment / 90 + Duration::from_millis(1));

@@ -8,7 +8,7 @@ use sysctr_compose::interrupt::Interrupt;
 use sysctr_compose::target::commit::Commit;
 use sysctr_compose::target::sysroot::{Access, Sysroot};
 use sysctr_core::epoch::Epoch;
-use sysctr_core::placement::{Change, Found, Ground as _};
+use sysctr_core::placement::{Found, Ground as _};
 use sysctr_core::tree::compare::differences;
 use sysctr_core::tree::{Leaf, Mtime};
 
@@ -67,42 +67,29 @@ fn unchanged_directories_stay_and_removing_all_is_the_base() {
 fn the_same_commit_from_any_mode_user_umask_and_number_of_threads() {
     let scratch = scratch();
     let root = make_root(scratch.path());
+    let driver = scratch.path().join("driver");
+    fs::copy(DRIVER, &driver).unwrap();
     let mut checksums = Vec::new();
-    for mode in MODES {
-        let repo = make_repo(scratch.path(), mode, &root);
-        for (jobs, umask) in [("1", "022"), ("2", "077"), ("8", "0")] {
-            let script = format!("umask {umask}; TZ=Asia/Tokyo exec \"$@\"");
-            checksums.push(printed(
-                Command::new("sh").args(["-c", &script, "sh", DRIVER, "first", repo.as_str()]).args([
-                    "base",
-                    &format!("host-{jobs}"),
-                    jobs,
-                ]),
-            ));
-        }
-        assert_eq!(
-            printed(&mut ostree(repo.as_std_path(), &["rev-parse", "host-1"])),
-            printed(&mut ostree(repo.as_std_path(), &["rev-parse", "host-8"]))
-        );
-        if mode != "bare" {
-            let fresh = scratch.path().join("fresh");
-            fs::create_dir_all(&fresh).unwrap();
-            let repo = make_repo(&fresh, mode, &root);
+    for (number, mode) in MODES.into_iter().cycle().take(9).enumerate() {
+        let (jobs, umask) = [("1", "022"), ("2", "077"), ("8", "0")][number / 3];
+        let fresh = scratch.path().join(format!("fresh-{number}"));
+        fs::create_dir(&fresh).unwrap();
+        let repo = make_repo(&fresh, mode, &root);
+        let mut command = Command::new("setpriv");
+        if mode != "bare" && number / 3 == 1 {
             done(Command::new("chown").args(["-R", "1234:1234"]).arg(&repo));
-            let driver = scratch.path().join("driver");
-            fs::copy(DRIVER, &driver).unwrap();
-            checksums.push(printed(
-                Command::new("setpriv")
-                    .args(["--reuid=1234", "--regid=1234", "--clear-groups", "--"])
-                    .arg(&driver)
-                    .args(["first", repo.as_str(), "base", "host-1", "2"]),
-            ));
-            assert_clean(&repo);
+            command.args(["--reuid=1234", "--regid=1234", "--clear-groups"]);
         }
+        let script = format!("umask {umask}; TZ=Asia/Tokyo exec \"$@\"");
+        command.args(["--", "sh", "-c", &script, "sh"]).arg(&driver);
+        let checksum = printed(command.args(["first", repo.as_str(), "base", "host", jobs]));
+        let again = run("first", &repo, "base", "host", 2).unwrap();
+        assert_eq!((again.checksum.as_str(), again.published.objects), (checksum.trim(), 0));
+        checksums.push(checksum);
         assert_clean(&repo);
     }
     checksums.dedup();
-    assert_eq!(checksums.len(), 2, "one for each ref's name at most: {checksums:?}");
+    assert_eq!(checksums.len(), 1, "{checksums:?}");
 }
 
 #[test]
@@ -181,10 +168,9 @@ fn a_composed_commit_is_deployed_like_any_other() {
     done(&mut ostree(repo.as_std_path(), &["checkout", "-H", "host", &target]));
     let rootfs = checkout.join("usr/lib/containers/atomic/web/rootfs");
     let capability = printed(Command::new("getcap").arg(rootfs.join("su")));
-    assert!(capability.contains("cap_net_bind_service") || capability.contains("cap_"), "{capability}");
+    assert!(capability.contains("cap_net_bind_service"), "{capability}");
     assert_eq!(fs::read(rootfs.join("same")).unwrap(), b"the same everywhere\n");
     // A static delta of what was composed applies.
     done(&mut ostree(repo.as_std_path(), &["static-delta", "generate", "--from=base", "--to=host"]));
     assert_clean(&repo);
-    drop(Change::MakeDirectory);
 }
