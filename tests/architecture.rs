@@ -150,6 +150,15 @@ fn core_knows_no_program_and_programs_not_each_other() {
 }
 
 #[test]
+fn only_one_file_names_libostree() {
+    let names = |file: &PathBuf| fs::read_to_string(file).expect("a source file").contains("ostree::");
+    let all =
+        ["core", "compose", "host"].map(source).iter().flat_map(|dir| rust_files(dir)).collect::<Vec<_>>();
+    let found: Vec<_> = all.iter().filter(|file| names(file)).collect();
+    assert_eq!(found, [&source("compose").join("target/commit.rs")]);
+}
+
+#[test]
 fn what_computes_names_no_input_or_output() {
     for file in rust_files(&source("core")) {
         if !COMPUTING.contains(&room("core", &file).as_str()) {

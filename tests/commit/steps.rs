@@ -1,5 +1,5 @@
 //! Fixed changes, for any target: `first` embeds two containers, `second` replaces one, adds one and removes one,
-//! `remove` takes everything away.
+//! `remove` takes everything away; `small` embeds a container of few files.
 
 use std::collections::BTreeMap;
 
@@ -61,6 +61,11 @@ pub fn placement(
             (format!("{UNITS}/host.target.wants/web.service").into(), Change::Remove),
             (format!("{UNITS}/host.target.wants").into(), Change::RemoveDirectory),
             (format!("{EMBEDDED}/embedded.json").into(), file(&index(&["db", "web"]))),
+        ],
+        "small" => vec![
+            (EMBEDDED.into(), Change::MakeDirectory),
+            (format!("{EMBEDDED}/web").into(), bundle("web", "small")?),
+            (format!("{EMBEDDED}/embedded.json").into(), file(&index(&["web"]))),
         ],
         "remove" => vec![
             (format!("{EMBEDDED}/web").into(), Change::Remove),
@@ -153,7 +158,7 @@ pub fn bundle<S: ContentStore>(store: &S, container: &ContainerName, version: &s
     let special = Stat { uid: 1000, gid: 1001, mode: 0o755, mtime: None, xattrs };
     let plain = Stat::implied(0o644);
     let mut many = Dir::empty(Stat { uid: 3, gid: 4, ..Stat::implied(0o2775) });
-    for number in 0..200_u32 {
+    for number in 0..if version == "small" { 3 } else { 200 } {
         let bytes = noise(number, 37 * number as usize);
         let stat = Stat { mode: [0o644, 0o000, 0o4755, 0o222][number as usize % 4], ..plain.clone() };
         let leaf = tree.add_leaf(stage(store, 100 + number, &bytes, &stat, stat.clone())?);

@@ -309,3 +309,7 @@ fn remove(tmp: &OwnedFd, name: &str) -> Result<()> {
     rustix::fs::unlinkat(tmp, name, AtFlags::REMOVEDIR)?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "repo_tests.rs"]
+mod tests;
