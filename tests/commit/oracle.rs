@@ -1,5 +1,6 @@
 //! The same change through the sysroot target and `ostree commit` is the same tree, object by object.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
@@ -8,11 +9,11 @@ use sysctr_compose::interrupt::Interrupt;
 use sysctr_compose::target::commit::Commit;
 use sysctr_compose::target::sysroot::{Access, Sysroot};
 use sysctr_core::epoch::Epoch;
-use sysctr_core::placement::{Found, Ground as _};
+use sysctr_core::placement::{Bundle, Change, Found, Ground as _};
 use sysctr_core::tree::compare::differences;
-use sysctr_core::tree::{Leaf, Mtime};
+use sysctr_core::tree::{ImageTree, Leaf, Mtime};
 
-use crate::steps::{bundle, placement, run};
+use crate::steps::{bundle, placement, revision, run};
 use crate::{DRIVER, MODES, assert_clean, done, make_repo, make_root, ostree, printed, scratch, utf8};
 
 /// Every entry with metadata, attributes and all checksums.
@@ -172,5 +173,34 @@ fn a_composed_commit_is_deployed_like_any_other() {
     assert_eq!(fs::read(rootfs.join("same")).unwrap(), b"the same everywhere\n");
     // A static delta of what was composed applies.
     done(&mut ostree(repo.as_std_path(), &["static-delta", "generate", "--from=base", "--to=host"]));
+    assert_clean(&repo);
+}
+
+#[test]
+fn a_new_base_takes_the_bundles_of_the_commit_before_without_reading_them() {
+    let scratch = scratch();
+    let root = make_root(scratch.path());
+    let repo = make_repo(scratch.path(), "bare-user", &root);
+    let before = run("first", &repo, "base", "host", 2).unwrap();
+    fs::write(root.join("usr/bin/new"), "nightly").unwrap();
+    let tree = format!("--tree=dir={}", root.display());
+    done(&mut ostree(repo.as_std_path(), &["commit", "--branch=base", "--timestamp=@1600000001", &tree]));
+    let from_scratch = run("first", &repo, "base", "again", 2).unwrap();
+
+    let base = Commit::open(&repo, "base").unwrap();
+    let composing = base.begin(revision("host", 1)).unwrap();
+    let mut changes = placement("first", |name, _| {
+        Ok(Bundle { name: name.clone(), tree: ImageTree::new(), files: BTreeMap::new() })
+    })
+    .unwrap();
+    for (_, change) in &mut changes.changes {
+        if matches!(change, Change::PutBundle(_)) {
+            *change = Change::AdoptBundle(before.checksum.clone());
+        }
+    }
+    let adopted = composing.commit(&changes, &Interrupt::default()).unwrap();
+    assert_eq!(listing(&repo, "host"), listing(&repo, "again"));
+    assert_ne!(adopted.checksum, before.checksum);
+    assert_eq!(adopted.published.objects, 0, "all that it needs is there: {from_scratch:?}");
     assert_clean(&repo);
 }

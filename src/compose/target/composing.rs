@@ -20,7 +20,7 @@ use super::beneath;
 use super::commit::{Commit, Message, Transaction};
 use super::graft::{Graft, There};
 use super::guard;
-use super::snapshot::{Last, Snapshot};
+use super::snapshot::{At, Last, Snapshot};
 use crate::interrupt::Interrupt;
 
 /// What the new commit is called.
@@ -221,11 +221,24 @@ impl New<'_> {
             (Change::PutBundle(bundle), There::Nothing | There::Dir) => {
                 graft.put_dir(path, self.bundle(bundle)?)
             }
+            (Change::AdoptBundle(commit), There::Nothing | There::Dir) => {
+                graft.put_dir(path, self.adopted(commit, path)?)
+            }
             (Change::Remove, _) => graft.remove(path),
             (Change::RemoveDirectory, There::Dir) if graft.is_empty(path)? => graft.remove(path),
             (Change::RemoveDirectory, _) => Ok(()),
             (_, There::Dir) => bail!("a directory is there already"),
             (_, There::File) => bail!("a file or symbolic link is there already"),
+        }
+    }
+
+    /// The bundle of another commit, whose objects are all there.
+    fn adopted(&self, checksum: &str, path: &Utf8Path) -> Result<DirRef> {
+        let commit = Commit::open(self.composing.base.path(), checksum)?;
+        let snapshot = Snapshot { library: &commit, root: commit.root() };
+        match snapshot.resolve(path, Last::Kept)?.at {
+            At::Dir(dir) => Ok(dir),
+            At::Nothing | At::File(_) => bail!("commit {checksum} has no bundle there"),
         }
     }
 
