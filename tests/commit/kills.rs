@@ -1,9 +1,8 @@
 //! Killed anywhere, the ref is the old or the new commit, and the next run leaves nothing behind.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use crate::{DRIVER, assert_clean, done, make_repo, make_root, ostree, printed, scratch};
+use crate::{DRIVER, assert_clean, done, make_repo, make_root, ostree, printed};
 
 fn driver(step: &str, repo: &camino::Utf8Path) -> Command {
     let mut command = Command::new(DRIVER);

@@ -263,9 +263,19 @@ fn lock(dir: &OwnedFd) -> Result<bool> {
     }
 }
 
-/// Removes the staging directories that nobody locks.
+/// Removes the staging directories that nobody locks, and lock files of libostree whose directory is gone.
 fn sweep(tmp: &OwnedFd) -> Result<()> {
     for name in names(tmp)? {
+        if let Some(staging) = name.strip_suffix("-lock")
+            && staging.starts_with("staging-")
+            && !exists(tmp, staging)?
+        {
+            // libostree makes its staging directory before this file and removes it before: this one is forgotten.
+            match rustix::fs::unlinkat(tmp, &*name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error).with_context(|| format!("removing {name}")),
+            }
+        }
         if !name.starts_with(PREFIX) {
             continue;
         }
