@@ -17,6 +17,7 @@ const CORE: &[&str] = &[
     "record",
     "launcher_note",
     "image",
+    "store",
     "bundle",
     "units",
     "exports",
@@ -180,6 +181,15 @@ fn core_knows_no_program_and_programs_not_each_other() {
             }
         }
     }
+}
+
+#[test]
+fn only_one_file_names_libostree() {
+    let names = |file: &PathBuf| fs::read_to_string(file).expect("a source file").contains("ostree::");
+    let all =
+        ["core", "compose", "host"].map(source).iter().flat_map(|dir| rust_files(dir)).collect::<Vec<_>>();
+    let found: Vec<_> = all.iter().filter(|file| names(file)).collect();
+    assert_eq!(found, [&source("compose").join("target/commit.rs")]);
 }
 
 #[test]

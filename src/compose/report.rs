@@ -153,6 +153,7 @@ fn path_report(placement: &Placement, path: &Utf8Path, change: &Change) -> PathR
         Change::MakeDirectory(_) => (Action::Add, 0),
         Change::Put(leaf) => (put(), leaf.bytes()),
         Change::PutBundle(bundle) => (put(), bundle.bytes()),
+        Change::AdoptBundle(_) => (put(), 0),
         Change::Remove | Change::RemoveDirectory => (Action::Remove, 0),
     };
     PathReport { path: Utf8Path::new("/").join(path), action, bytes }

@@ -8,7 +8,7 @@ use sysctr_core::digest::Digest;
 use sysctr_core::exports::brought::{MAX_BYTES, may_be_read};
 use sysctr_core::image::flatten::{ContentStore, ContentWriter};
 use sysctr_core::name::ContainerName;
-use sysctr_core::tree::{ContentId, TreePath};
+use sysctr_core::tree::{ContentId, Stat, TreePath};
 
 use crate::target::sysroot::{StagedContents, Staging};
 
@@ -100,7 +100,7 @@ impl Shelf for Nowhere {
 impl ContentStore for Kept {
     type Writer<'a> = KeptWriter<'a>;
 
-    fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64) -> Result<KeptWriter<'a>> {
+    fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64, _: &Stat) -> Result<KeptWriter<'a>> {
         let name = path.file_name();
         let users = name.is_some_and(|name| matches!(name.as_bytes(), b"passwd" | b"group"));
         let needed = self.needed.contains(&id) && size <= MAX_BYTES;

@@ -103,7 +103,7 @@ impl fmt::Debug for Digest {
 }
 
 /// Counts and digests what passes through it.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Hasher {
     state: Sha256,
     bytes: u64,

@@ -5,6 +5,7 @@
 //! - [`place`], [`record`]: the contract on disk
 //! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
+//! - [`store`]: objects of OSTree repositories
 //! - [`bundle`]: what the OCI runtime needs; computes only
 //! - [`units`]: what systemd needs; computes only
 //! - [`exports`]: what an image made for Project Atomic brings along; computes only
@@ -24,5 +25,6 @@ pub mod placement;
 pub mod prepare;
 pub mod record;
 pub mod settings;
+pub mod store;
 pub mod tree;
 pub mod units;

@@ -103,7 +103,7 @@ pub fn stage(staging: &Staging<'_>, container: &ContainerName, ordinal: u32, byt
     let contents = staging.contents(container)?;
     let size = bytes.len() as u64;
     if size > 0 {
-        let mut writer = contents.begin(id, &TreePath::root(), size)?;
+        let mut writer = contents.begin(id, &TreePath::root(), size, &Stat::implied(0o644))?;
         for piece in bytes.chunks(100_000) {
             writer.write(piece)?;
         }
@@ -159,7 +159,7 @@ fn sparse(staging: &Staging<'_>, container: &ContainerName) -> Result<Leaf> {
     let id = ContentId { layer: 3, ordinal: 9 };
     let contents = staging.contents(container)?;
     let bytes = [b"a", &vec![0; HOLE][..], b"b", &vec![0; HOLE][..]].concat();
-    let mut writer = contents.begin(id, &TreePath::root(), bytes.len() as u64)?;
+    let mut writer = contents.begin(id, &TreePath::root(), bytes.len() as u64, &Stat::implied(0o644))?;
     for letter in ["a", "b"] {
         writer.write(letter.as_bytes())?;
         writer.hole(HOLE as u64)?;

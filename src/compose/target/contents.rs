@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use sysctr_core::digest::Digest;
 use sysctr_core::image::flatten::{ContentStore, ContentWriter};
-use sysctr_core::tree::{ContentId, TreePath};
+use sysctr_core::tree::{ContentId, Stat, TreePath};
 
 use super::beneath;
 use super::journal::{read_at, write_all};
@@ -81,7 +81,7 @@ impl StagedContents {
 impl ContentStore for StagedContents {
     type Writer<'a> = StagedWriter;
 
-    fn begin<'a>(&'a self, id: ContentId, _: &TreePath, size: u64) -> Result<Self::Writer<'a>> {
+    fn begin<'a>(&'a self, id: ContentId, _: &TreePath, size: u64, _: &Stat) -> Result<Self::Writer<'a>> {
         // A layer that is read again may write a content again.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // The caller says whose content it is.

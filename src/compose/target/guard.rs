@@ -73,11 +73,11 @@ fn judge(signs: Signs<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a root that can't be written, or not by this user.
+/// Refuses a user who may not set owners, modes and attributes of files that are not his.
 ///
 /// # Errors
-/// With the ways out.
-pub(super) fn is_writable(root: &OwnedFd) -> Result<()> {
+/// With what is missing.
+pub(super) fn may_set_owners() -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
     let missing = missing_capabilities(&status)?;
     if !missing.is_empty() {
@@ -86,6 +86,15 @@ pub(super) fn is_writable(root: &OwnedFd) -> Result<()> {
             missing.join(", ")
         );
     }
+    Ok(())
+}
+
+/// Refuses a root that can't be written, or not by this user.
+///
+/// # Errors
+/// With the ways out.
+pub(super) fn is_writable(root: &OwnedFd) -> Result<()> {
+    may_set_owners()?;
     for path in marks::chain().chain([Utf8Path::new("")]) {
         let Some(dir) = beneath::open_dir(root, path)? else { continue };
         let mount = rustix::fs::fstatvfs(&dir).with_context(|| format!("looking at {path}"))?;
@@ -129,7 +138,7 @@ pub(super) fn owners_mapped(placement: &Placement) -> Result<()> {
             Change::PutBundle(bundle) => stats(&bundle.tree, check)?,
             Change::MakeDirectory(stat) => check(stat)?,
             Change::Put(PlacedLeaf::Brought(brought)) => check(&brought.stat)?,
-            Change::Put(_) | Change::Remove | Change::RemoveDirectory => {}
+            Change::Put(_) | Change::AdoptBundle(_) | Change::Remove | Change::RemoveDirectory => {}
         }
     }
     Ok(())

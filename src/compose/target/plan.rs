@@ -65,6 +65,9 @@ fn kind(root: &OwnedFd, before: &[Mark], path: &Utf8Path, change: &Change) -> Re
         (Change::MakeDirectory(_), None) => Kind::MakeDirectory,
         (Change::MakeDirectory(_), Some(FileType::Directory)) if is_made(before, path) => return Ok(None),
         (Change::Put(_), None | Some(FileType::RegularFile | FileType::Symlink)) => Kind::Put,
+        (Change::AdoptBundle(_), _) => {
+            bail!("putting a bundle at {path}: a root can't take one from a commit")
+        }
         (Change::PutBundle(_), _) if !in_embedded => {
             bail!("putting a bundle at {path}: bundles lie in {}", place::EMBEDDED_DIR)
         }

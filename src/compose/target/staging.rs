@@ -116,7 +116,7 @@ impl<'a> Staging<'a> {
                 Change::MakeDirectory(stat) => assembler.directory(into, &name, stat),
                 Change::Put(leaf) => assembler.leaf(into, &name, leaf),
                 Change::PutBundle(bundle) => assembler.bundle(into, &name, bundle),
-                Change::Remove | Change::RemoveDirectory => Ok(()),
+                Change::AdoptBundle(_) | Change::Remove | Change::RemoveDirectory => Ok(()),
             }
             .with_context(|| format!("preparing {}", operation.path))?;
         }

@@ -14,7 +14,7 @@ use super::ResolvedImage;
 use super::archive::Bytes;
 use super::blob::{Verified, WrongBlob, retry};
 use super::compression::{Decoder, Undecodable, Windows};
-use super::flatten::{ContentStore, ContentWriter, Limits, Progress};
+use super::contents::{ContentStore, ContentWriter, Limits, Progress};
 use super::tar::{Chunks, Kind, Member, Piece, TarStream};
 use super::whiteout::Whiteout;
 use crate::digest::{Digest, Hasher};
@@ -234,7 +234,7 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
                 Entry::Leaf(Leaf::Symlink { stat, target: target.into() })
             }
             Kind::File => {
-                let digest = self.content(stream, &member, path, id)?;
+                let digest = self.content(stream, &member, &stat, path, id)?;
                 let content = (member.size > 0).then_some(id);
                 Entry::Leaf(Leaf::File { stat, size: member.size, digest, content })
             }
@@ -246,6 +246,7 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
         &self,
         stream: &mut TarStream<impl Chunks>,
         member: &Member,
+        stat: &Stat,
         path: &TreePath,
         id: ContentId,
     ) -> Result<Digest> {
@@ -259,7 +260,7 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
             self.budget.bytes(member.size)?;
         }
         let stored = |error: anyhow::Error| Stop::InLayer(error.context(format!("storing {path}")));
-        let mut writer = self.store.begin(id, path, member.size).map_err(stored)?;
+        let mut writer = self.store.begin(id, path, member.size, stat).map_err(stored)?;
         stream.content(member, |piece| {
             match piece {
                 Piece::Bytes(bytes) => {

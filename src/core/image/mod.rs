@@ -8,6 +8,7 @@ mod archive;
 pub mod blob;
 mod compression;
 mod config;
+mod contents;
 mod docker_archive;
 pub mod flatten;
 mod layer;

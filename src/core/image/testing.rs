@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::flatten::{ContentStore, ContentWriter, Flattened, Limits, Progress, flatten};
 use super::{ResolvedImage, Wanted, resolve};
 use crate::digest::Digest;
-use crate::tree::{ContentId, TreePath, dump};
+use crate::tree::{ContentId, Stat, TreePath, dump};
 
 /// A tar stream made by hand, block by block.
 #[derive(Default, Clone)]
@@ -244,7 +244,7 @@ pub(crate) struct MemoryWriter<'a> {
 impl ContentStore for Memory {
     type Writer<'a> = MemoryWriter<'a>;
 
-    fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64) -> Result<MemoryWriter<'a>> {
+    fn begin<'a>(&'a self, id: ContentId, path: &TreePath, size: u64, _: &Stat) -> Result<MemoryWriter<'a>> {
         assert!(size > 0, "an empty content was begun");
         if self.full_at.is_some_and(|full| full.as_bytes() == path.as_bytes()) {
             bail!("no space left");

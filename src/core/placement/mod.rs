@@ -130,6 +130,9 @@ pub enum Change {
     Put(PlacedLeaf),
     /// Puts a bundle there; a bundle that is there goes away.
     PutBundle(Box<Bundle>),
+    /// Puts the bundle there that this commit (a checksum) has at the same path; a bundle that is there goes away. Only
+    /// for commits of one repository: nothing of the bundle is read or written.
+    AdoptBundle(String),
     /// Takes away the file, link or bundle directory there.
     Remove,
     /// Takes away a directory that is empty by then; one that is not stays.

@@ -40,6 +40,7 @@ impl Map {
                         self.0.insert(path.join(file), leaf.clone());
                     }
                 }
+                Change::AdoptBundle(_) => panic!("the planner adopts nothing"),
                 Change::Remove => {
                     self.0.retain(|other, _| !other.starts_with(path));
                     self.1.remove(path);
@@ -154,6 +155,7 @@ fn embed(map: &mut Map, drafts: Vec<Draft>, removed: &[&str]) -> Result<Vec<Stri
         Change::MakeDirectory(_) => "mkdir",
         Change::Put(_) => "put",
         Change::PutBundle(_) => "bundle",
+        Change::AdoptBundle(_) => "adopt",
         Change::Remove => "remove",
         Change::RemoveDirectory => "rmdir",
     };

@@ -107,6 +107,13 @@ impl Leaf {
             Self::File { stat, .. } | Self::Symlink { stat, .. } => stat,
         }
     }
+
+    /// The same, to change it.
+    pub fn stat_mut(&mut self) -> &mut Stat {
+        match self {
+            Self::File { stat, .. } | Self::Symlink { stat, .. } => stat,
+        }
+    }
 }
 
 /// Index of a leaf in its [`ImageTree`]. Two names with one `LeafId` are hard links of one inode.
@@ -205,6 +212,31 @@ impl ImageTree {
             }
         }
         bytes
+    }
+
+    /// The tree as a commit keeps it: without time stamps, and every name has a leaf of its own.
+    pub fn as_committed(&self) -> Self {
+        let mut kept = Self::new();
+        kept.root = self.committed(&self.root, &mut kept.leaves);
+        kept
+    }
+
+    fn committed(&self, dir: &Dir, leaves: &mut Vec<Leaf>) -> Dir {
+        let children = dir.children.iter().map(|(name, node)| {
+            let node = match node {
+                Node::Dir(inner) => Node::Dir(Box::new(self.committed(inner, leaves))),
+                Node::Leaf(id) => {
+                    let mut leaf = self.leaf(*id).clone();
+                    leaf.stat_mut().mtime = None;
+                    leaves.push(leaf);
+                    // As many as a tree's names fit: a leaf has at least one.
+                    Node::Leaf(LeafId(u32::try_from(leaves.len() - 1).unwrap_or(u32::MAX)))
+                }
+            };
+            (name.clone(), node)
+        });
+        let children = children.collect();
+        Dir { stat: Stat { mtime: None, ..dir.stat.clone() }, children }
     }
 
     /// Every name with its node in path order: a directory stands before what it holds. The root is not among them.

@@ -6,6 +6,7 @@ use super::*;
 use crate::image::testing::{
     Head, Heard, LIMITS, Layout, Memory, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Tar, flattened, gzip,
 };
+use crate::tree::ContentId;
 
 fn resolved(layers: &[&[u8]]) -> (Layout, ResolvedImage) {
     let mut layout = Layout::new();

@@ -1,0 +1,310 @@
+//! An OSTree commit that is read, and a new commit made from it: the only file that knows libostree.
+//!
+//! libostree reads objects, writes the commit object, holds the repository's lock and moves the ref, all in one
+//! transaction. Everything between is core's: directories and files are written by [`sysctr_core::store`].
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use camino::{Utf8Path, Utf8PathBuf};
+use ostree::gio::{self, Cancellable};
+use ostree::glib::{self, Variant, VariantDict};
+use ostree::prelude::*;
+use sysctr_core::digest::Digest;
+use sysctr_core::store::object::{DirRef, DirTree, read_dirmeta};
+use sysctr_core::store::repo::{Durability, RepoMode};
+use sysctr_core::tree::{Stat, Xattrs};
+
+use super::snapshot::{FileObject, Library};
+
+pub use super::composing::{Composing, Parent, Revision, Written};
+
+/// What a new commit keeps of its base's metadata: what stays true with containers in it. All else describes the
+/// base's own bytes, its name or its signature (`ostree.ref-binding` would break every pull of another ref).
+const KEPT: &[&str] = &[
+    "ostree.architecture",
+    "ostree.bootable",
+    "ostree.linux",
+    "rpmostree.initramfs-args",
+    "rpmostree.rpmdb.pkglist",
+    "rpmostree.rpmmd-repos",
+    "version",
+];
+
+/// A commit of a repository, open. Its tree's `/etc` is `usr/etc`.
+pub struct Commit {
+    repo: ostree::Repo,
+    path: Utf8PathBuf,
+    checksum: String,
+    /// The commit object.
+    object: Variant,
+    root: DirRef,
+    trees: RefCell<BTreeMap<Digest, Rc<DirTree>>>,
+}
+
+/// The new commit's own words.
+#[derive(Debug)]
+pub(super) struct Message<'a> {
+    /// Its ref.
+    pub reference: &'a str,
+    /// Its subject; none is an empty one.
+    pub subject: Option<&'a str>,
+    /// The commit before it.
+    pub parent: Option<&'a str>,
+    /// Seconds since 1970; `None`: the base's.
+    pub timestamp: Option<u64>,
+    /// Name → digest of the image's configuration.
+    pub containers: BTreeMap<String, String>,
+}
+
+impl Commit {
+    /// Opens the commit that `rev` names (a ref or a checksum) in the repository at `path`.
+    ///
+    /// # Errors
+    /// When there is no such repository or commit, or its objects can't be read.
+    pub fn open(path: &Utf8Path, rev: &str) -> Result<Self> {
+        let open = || {
+            let repo = ostree::Repo::new_for_path(path.as_std_path());
+            repo.open(Cancellable::NONE)?;
+            let checksum = repo.require_rev(rev)?.to_string();
+            let object = repo.load_variant(ostree::ObjectType::Commit, &checksum)?;
+            let bytes = |index: usize| -> Result<Digest> {
+                let field = object.child_value(index);
+                let bytes = field.fixed_array::<u8>().context("a field of it is no checksum")?;
+                Ok(Digest::from_bytes(bytes.try_into().context("a field of it is no checksum")?))
+            };
+            let root = DirRef { tree: bytes(6)?, meta: bytes(7)? };
+            let (path, trees) = (path.to_owned(), RefCell::default());
+            anyhow::Ok(Self { repo, path, checksum, object, root, trees })
+        };
+        open().with_context(|| format!("opening commit {rev} of repository {path}"))
+    }
+
+    /// The commit's checksum.
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+
+    /// The repository's path, for messages.
+    pub(super) fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    /// The root of its tree.
+    pub(super) fn root(&self) -> DirRef {
+        self.root
+    }
+
+    /// Which commit `reference` names now.
+    pub(super) fn resolve(&self, reference: &str) -> Result<Option<String>> {
+        Ok(self.repo.resolve_rev(reference, true)?.map(String::from))
+    }
+
+    /// Another handle of the same repository, for another thread.
+    pub(super) fn reader(&self) -> Result<Reader> {
+        let repo = ostree::Repo::new_for_path(self.path.as_std_path());
+        repo.open(Cancellable::NONE).with_context(|| format!("opening repository {}", self.path))?;
+        Ok(Reader(repo))
+    }
+
+    /// How the repository keeps files, and whether it flushes.
+    ///
+    /// # Errors
+    /// When this mode, or this user, can't keep owners and attributes: with the way out.
+    pub(super) fn mode(&self) -> Result<(RepoMode, Durability)> {
+        let mode = match self.repo.mode() {
+            ostree::RepoMode::Archive => RepoMode::Archive,
+            ostree::RepoMode::Bare => RepoMode::Bare,
+            ostree::RepoMode::BareUser => RepoMode::BareUser,
+            ostree::RepoMode::BareUserOnly => bail!(
+                "it has mode bare-user-only, which loses owners and setuid bits; \
+                 pull the base into a repository of mode archive or bare-user and compose there"
+            ),
+            _ => bail!(
+                "its mode is none of archive, bare and bare-user; \
+                 pull the base into a repository of one of these and compose there"
+            ),
+        };
+        let unsynced = matches!(self.repo.config().boolean("core", "fsync"), Ok(false));
+        Ok((mode, if unsynced { Durability::Unsynced } else { Durability::Synced }))
+    }
+
+    /// Begins a transaction: until it ends, nothing is pruned.
+    pub(super) fn transaction(&self) -> Result<Transaction<'_>> {
+        self.repo.is_writable().context("it can't be written")?;
+        self.repo.prepare_transaction(Cancellable::NONE).context("beginning a transaction")?;
+        Ok(Transaction { commit: self, open: true })
+    }
+
+    /// The metadata of a commit made from this one, its keys in order.
+    fn metadata(&self, message: &Message<'_>) -> Variant {
+        let inherited = VariantDict::new(Some(&self.object.child_value(0)));
+        let mut all: BTreeMap<&str, Variant> = BTreeMap::new();
+        for key in KEPT {
+            if let Some(value) = inherited.lookup_value(key, None) {
+                all.insert(key, value);
+            }
+        }
+        all.insert("ostree.ref-binding", [message.reference].to_variant());
+        all.insert("sysctr.base", self.checksum.to_variant());
+        all.insert("sysctr.containers", message.containers.to_variant());
+        let entries = all
+            .iter()
+            .map(|(key, value)| Variant::from_dict_entry(&key.to_variant(), &Variant::from_variant(value)));
+        Variant::array_from_iter_with_type(
+            glib::VariantTy::new("{sv}").unwrap_or(glib::VariantTy::VARDICT),
+            entries,
+        )
+    }
+
+    fn timestamp(&self) -> Result<u64> {
+        let stamp = self.object.child_value(5).get::<u64>().context("its time stamp is no number")?;
+        Ok(u64::from_be(stamp))
+    }
+
+    fn object_bytes(&self, kind: ostree::ObjectType, checksum: &Digest) -> Result<glib::Bytes> {
+        let hex = checksum.hex();
+        let variant = self.repo.load_variant(kind, &hex).with_context(|| format!("reading object {hex}"))?;
+        let bytes = variant.data_as_bytes();
+        if Digest::of(&bytes) != *checksum {
+            bail!(
+                "reading object {hex}: its bytes have another checksum; `ostree fsck` tells what else is broken"
+            );
+        }
+        Ok(bytes)
+    }
+}
+
+impl Library for Commit {
+    fn dirtree(&self, checksum: &Digest) -> Result<Rc<DirTree>> {
+        if let Some(tree) = self.trees.borrow().get(checksum) {
+            return Ok(Rc::clone(tree));
+        }
+        let bytes = self.object_bytes(ostree::ObjectType::DirTree, checksum)?;
+        let tree = DirTree::read(&bytes).with_context(|| format!("reading object {}", checksum.hex()))?;
+        let tree = Rc::new(tree);
+        self.trees.borrow_mut().insert(*checksum, Rc::clone(&tree));
+        Ok(tree)
+    }
+
+    fn dirmeta(&self, checksum: &Digest) -> Result<Stat> {
+        let bytes = self.object_bytes(ostree::ObjectType::DirMeta, checksum)?;
+        read_dirmeta(&bytes).with_context(|| format!("reading object {}", checksum.hex()))
+    }
+
+    fn file(&self, checksum: &Digest) -> Result<FileObject> {
+        load(&self.repo, checksum).map(|(object, _)| object)
+    }
+}
+
+/// A handle that reads files in another thread.
+pub(super) struct Reader(ostree::Repo);
+
+impl Reader {
+    /// Gives the content of a regular file to `each`, piece by piece.
+    pub(super) fn content(&self, checksum: &Digest, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let (_, content) = load(&self.0, checksum)?;
+        let Some(content) = content else { return Ok(()) };
+        let mut content = content.into_read();
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            match content.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => each(&buffer[..read])?,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("reading object {}", checksum.hex()));
+                }
+            }
+        }
+    }
+}
+
+fn load(repo: &ostree::Repo, checksum: &Digest) -> Result<(FileObject, Option<gio::InputStream>)> {
+    let hex = checksum.hex();
+    let loaded = repo.load_file(&hex, Cancellable::NONE).with_context(|| format!("reading object {hex}"))?;
+    let (content, info, attributes) = loaded;
+    let mut xattrs = Xattrs::new();
+    for pair in attributes.iter() {
+        let (name, value) = (pair.child_value(0), pair.child_value(1));
+        let bytes = |field: &Variant| field.fixed_array::<u8>().map(<[u8]>::to_vec);
+        let name = bytes(&name).with_context(|| format!("reading object {hex}"))?;
+        let value = bytes(&value).with_context(|| format!("reading object {hex}"))?;
+        xattrs.insert(name.strip_suffix(b"\0").unwrap_or(&name).into(), value.into());
+    }
+    let stat = Stat {
+        uid: info.attribute_uint32("unix::uid"),
+        gid: info.attribute_uint32("unix::gid"),
+        mode: (info.attribute_uint32("unix::mode") & 0o7777) as u16,
+        mtime: None,
+        xattrs: (!xattrs.is_empty()).then(|| Box::new(xattrs)),
+    };
+    let object = match info.symlink_target() {
+        Some(target) if info.file_type() == gio::FileType::SymbolicLink => {
+            let target =
+                target.to_str().with_context(|| format!("object {hex} links to what is no UTF-8"))?;
+            FileObject::Symlink { stat, target: target.to_owned() }
+        }
+        _ => FileObject::Regular { stat, size: u64::try_from(info.size())? },
+    };
+    Ok((object, content))
+}
+
+/// A transaction under way. Dropped, it is aborted.
+pub(super) struct Transaction<'a> {
+    commit: &'a Commit,
+    open: bool,
+}
+
+impl Transaction<'_> {
+    /// The repository's directory.
+    pub(super) fn directory(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.commit.repo.dfd_borrow()
+    }
+
+    /// Writes the commit object of this tree, whose objects are in the repository, and moves the ref to it.
+    pub(super) fn finish(mut self, root: DirRef, message: &Message<'_>) -> Result<String> {
+        let (commit, repo) = (self.commit, &self.commit.repo);
+        let tree = ostree::MutableTree::from_checksum(repo, &root.tree.hex(), &root.meta.hex());
+        let file = repo.write_mtree(&tree, Cancellable::NONE).context("reading the new tree")?;
+        let Ok(file) = file.downcast::<ostree::RepoFile>() else { bail!("the new tree is no tree") };
+        let time = message.timestamp.map_or_else(|| commit.timestamp(), Ok)?;
+        let metadata = commit.metadata(message);
+        let checksum = repo
+            .write_commit_with_time(
+                message.parent,
+                message.subject,
+                None,
+                Some(&metadata),
+                &file,
+                time,
+                Cancellable::NONE,
+            )
+            .context("writing the commit")?;
+        repo.transaction_set_ref(None, message.reference, Some(&checksum));
+        repo.commit_transaction(Cancellable::NONE).context("committing the transaction")?;
+        self.open = false;
+        Ok(checksum.into())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            // There is nobody to tell; what it staged is removed by libostree's next transaction.
+            self.commit.repo.abort_transaction(Cancellable::NONE).unwrap_or_default();
+        }
+    }
+}
+
+impl std::fmt::Debug for Commit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commit")
+            .field("path", &self.path)
+            .field("checksum", &self.checksum)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,350 @@
+//! One new commit, from its first staged object to the moved ref.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+use camino::Utf8Path;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use sysctr_core::digest::Digest;
+use sysctr_core::name::ContainerName;
+use sysctr_core::place;
+use sysctr_core::placement::{Body, Brought, Bundle, Change, PlacedLeaf, Placement};
+use sysctr_core::record::{Embedded, from_json};
+use sysctr_core::store::contents::{ObjectContents, ObjectStore};
+use sysctr_core::store::object::{DirRef, DirTree, FileKind, ObjectKind, dirmeta};
+use sysctr_core::store::repo::{Durability, Objects, Published, RepoMode};
+use sysctr_core::tree::{ContentId, Dir, FileName, ImageTree, Leaf, Node, Stat, TreePath};
+
+use super::beneath;
+use super::commit::{Commit, Message, Transaction};
+use super::graft::{Graft, There};
+use super::guard;
+use super::snapshot::{At, Last, Snapshot};
+use crate::interrupt::Interrupt;
+
+/// What the new commit is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Revision<'a> {
+    /// The ref that is moved to it; it need not exist.
+    pub reference: &'a str,
+    /// Its subject.
+    pub subject: Option<&'a str>,
+    /// What comes before it.
+    pub parent: Parent,
+    /// Seconds since 1970; `None`: the base's, so that the same inputs are the same commit.
+    pub timestamp: Option<u64>,
+    /// Threads that write objects.
+    pub jobs: usize,
+}
+
+/// The commit before a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// None, so that the commit depends on its inputs only.
+    None,
+    /// What the ref names before, if anything.
+    Previous,
+}
+
+/// A commit that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its checksum.
+    pub checksum: String,
+    /// What the repository did not have before; the commit object not counted.
+    pub published: Published,
+}
+
+/// A new commit under way. Dropped without [`Composing::commit`], nothing of it is left behind.
+pub struct Composing<'a> {
+    base: &'a Commit,
+    revision: Revision<'a>,
+    /// What the ref named at the beginning.
+    previous: Option<String>,
+    durability: Durability,
+    contents: Mutex<BTreeMap<ContainerName, ObjectContents>>,
+    store: Arc<ObjectStore>,
+    transaction: Transaction<'a>,
+}
+
+impl Commit {
+    /// Begins a new commit.
+    ///
+    /// # Errors
+    /// When the repository's mode or this user can't keep what images have, it can't be written, or the ref's name is
+    /// none. Nothing is left behind then.
+    pub fn begin<'a>(&'a self, revision: Revision<'a>) -> Result<Composing<'a>> {
+        Composing::begin(self, revision)
+            .with_context(|| format!("beginning a new commit in repository {}", self.path()))
+    }
+}
+
+impl<'a> Composing<'a> {
+    fn begin(base: &'a Commit, revision: Revision<'a>) -> Result<Self> {
+        let (mode, durability) = base.mode()?;
+        if mode == RepoMode::Bare {
+            guard::may_set_owners().context(
+                "it has mode bare, which keeps owners as they are; an archive or bare-user repository takes any user",
+            )?;
+        }
+        let previous = base.resolve(revision.reference)?;
+        let transaction = base.transaction()?;
+        let objects = Objects::begin(transaction.directory(), mode)?;
+        let store = Arc::new(ObjectStore::new(objects, revision.jobs)?);
+        Ok(Self { base, revision, previous, durability, contents: Mutex::default(), store, transaction })
+    }
+
+    /// Where the contents of a container's image go.
+    pub fn contents(&self, name: &ContainerName) -> ObjectContents {
+        let mut all = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(name.clone()).or_insert_with(|| ObjectContents::new(&self.store, None)).clone()
+    }
+
+    /// Reads back a staged content of at most `max` bytes.
+    ///
+    /// # Errors
+    /// When it can't be read or is larger.
+    pub fn content(&self, name: &ContainerName, id: ContentId, max: u64) -> Result<Vec<u8>> {
+        self.contents(name).read(id, max).with_context(|| format!("reading a staged content of {name}"))
+    }
+
+    /// Makes all changes of `placement` and moves the ref, or does nothing.
+    ///
+    /// # Errors
+    /// When something fails, the user interrupts, or the ref was moved by somebody else since the beginning: the ref
+    /// names what it named.
+    pub fn commit(self, placement: &Placement, interrupt: &Interrupt) -> Result<Written> {
+        let path = self.base.path().to_owned();
+        self.change(placement, interrupt)
+            .with_context(|| format!("writing into repository {path}, whose refs are as they were"))
+    }
+
+    fn change(self, placement: &Placement, interrupt: &Interrupt) -> Result<Written> {
+        for (path, change) in &placement.changes {
+            if let Change::PutBundle(bundle) = change {
+                fits(&bundle.tree).with_context(|| format!("preparing {path}"))?;
+            }
+        }
+        self.store.settle()?;
+        let mut new = New { composing: &self, needed: BTreeSet::new(), interrupt };
+        let root = new.tree(placement)?;
+        let needed = new.needed;
+        let containers = self.containers(placement)?;
+        let published = self.store.objects().publish(&needed, self.durability)?;
+        interrupt.check()?;
+        // Two of us never look at a ref and move it at the same time.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let refs = rustix::fs::openat(self.transaction.directory(), "refs", flags, Mode::empty())
+            .context("opening refs")?;
+        rustix::fs::flock(&refs, FlockOperation::LockExclusive).context("locking refs")?;
+        let Revision { reference, subject, parent, timestamp, .. } = self.revision;
+        if self.base.resolve(reference)? != self.previous {
+            bail!("ref {reference} was moved by another program meanwhile; compose again");
+        }
+        let parent = match parent {
+            Parent::None => None,
+            Parent::Previous => self.previous.as_deref(),
+        };
+        let message = Message { reference, subject, parent, timestamp, containers };
+        let checksum = self.transaction.finish(root, &message)?;
+        Ok(Written { checksum, published })
+    }
+
+    /// The containers that the new commit embeds.
+    fn containers(&self, placement: &Placement) -> Result<BTreeMap<String, String>> {
+        let index = Utf8Path::new(place::EMBEDDED_JSON);
+        let changed = placement.changes.iter().rev().find(|(path, _)| path == index);
+        let bytes = match changed {
+            Some((_, Change::Put(PlacedLeaf::File(file)))) => Some(file.bytes.clone()),
+            Some(_) => None,
+            None => self.base.read_file(index, u64::MAX)?,
+        };
+        let Some(bytes) = bytes else { return Ok(BTreeMap::new()) };
+        let embedded: Embedded = from_json(&bytes, place::EMBEDDED_JSON)?;
+        let pair = |(name, entry): (&ContainerName, &sysctr_core::record::EmbeddedContainer)| {
+            (name.to_string(), entry.config.to_string())
+        };
+        Ok(embedded.containers.iter().map(pair).collect())
+    }
+}
+
+/// Refuses what no commit holds, before anything is written.
+fn fits(tree: &ImageTree) -> Result<()> {
+    let check = |path: &TreePath, node: &Node| {
+        if std::str::from_utf8(path.as_bytes()).is_err() {
+            bail!("name {path} of the image is not UTF-8, which OSTree can't hold; rename it in the image");
+        }
+        match node {
+            Node::Leaf(id) => match tree.leaf(*id) {
+                Leaf::Symlink { target, .. } if std::str::from_utf8(target).is_err() => bail!(
+                    "link {path} of the image has a text that is not UTF-8, which OSTree can't hold; \
+                     change it in the image"
+                ),
+                _ => Ok(()),
+            },
+            Node::Dir(_) => Ok(()),
+        }
+    };
+    tree.walk().try_for_each(|(path, node)| check(&path, node))
+}
+
+/// The new tree while its objects are staged.
+struct New<'a> {
+    composing: &'a Composing<'a>,
+    /// Everything that the new commit has and its base may lack.
+    needed: BTreeSet<(Digest, ObjectKind)>,
+    interrupt: &'a Interrupt,
+}
+
+impl New<'_> {
+    fn tree(&mut self, placement: &Placement) -> Result<DirRef> {
+        let base = self.composing.base;
+        let snapshot = Snapshot { library: base, root: base.root() };
+        let mut graft = Graft::new(base, base.root());
+        for (path, change) in &placement.changes {
+            self.interrupt.check()?;
+            beneath::split(path)?;
+            let resolved = snapshot.resolve(path, Last::Kept)?;
+            self.apply(&mut graft, &resolved.path, change).with_context(|| format!("preparing {path}"))?;
+        }
+        graft.write(|tree| self.names(tree))
+    }
+
+    fn apply(&mut self, graft: &mut Graft<'_, Commit>, path: &Utf8Path, change: &Change) -> Result<()> {
+        match (change, graft.there(path)?) {
+            (Change::MakeDirectory(stat), There::Nothing) => {
+                let meta = self.metadata(stat)?;
+                graft.make_dir(path, meta)
+            }
+            (Change::Put(leaf), There::Nothing | There::File) => graft.put_file(path, self.placed(leaf)?),
+            (Change::PutBundle(bundle), There::Nothing | There::Dir) => {
+                graft.put_dir(path, self.bundle(bundle)?)
+            }
+            (Change::AdoptBundle(commit), There::Nothing | There::Dir) => {
+                graft.put_dir(path, self.adopted(commit, path)?)
+            }
+            (Change::Remove, _) => graft.remove(path),
+            (Change::RemoveDirectory, There::Dir) if graft.is_empty(path)? => graft.remove(path),
+            (Change::RemoveDirectory, _) => Ok(()),
+            (_, There::Dir) => bail!("a directory is there already"),
+            (_, There::File) => bail!("a file or symbolic link is there already"),
+        }
+    }
+
+    /// The bundle of another commit, whose objects are all there.
+    fn adopted(&self, checksum: &str, path: &Utf8Path) -> Result<DirRef> {
+        let commit = Commit::open(self.composing.base.path(), checksum)?;
+        let snapshot = Snapshot { library: &commit, root: commit.root() };
+        match snapshot.resolve(path, Last::Kept)?.at {
+            At::Dir(dir) => Ok(dir),
+            At::Nothing | At::File(_) => bail!("commit {checksum} has no bundle there"),
+        }
+    }
+
+    fn names(&mut self, tree: &DirTree) -> Result<Digest> {
+        self.object(ObjectKind::DirTree, &tree.to_bytes())
+    }
+
+    fn metadata(&mut self, stat: &Stat) -> Result<Digest> {
+        self.object(ObjectKind::DirMeta, &dirmeta(stat))
+    }
+
+    fn object(&mut self, kind: ObjectKind, bytes: &[u8]) -> Result<Digest> {
+        let checksum = self.composing.store.objects().write_metadata(kind, bytes)?;
+        self.needed.insert((checksum, kind));
+        Ok(checksum)
+    }
+
+    fn file(&mut self, stat: &Stat, kind: FileKind<'_>, content: &[u8]) -> Result<Digest> {
+        let checksum = self.composing.store.objects().write_file(stat, kind, content)?;
+        self.needed.insert((checksum, ObjectKind::File));
+        Ok(checksum)
+    }
+
+    fn placed(&mut self, leaf: &PlacedLeaf) -> Result<Digest> {
+        match leaf {
+            PlacedLeaf::File(file) => self.file(&Stat::implied(file.mode), FileKind::Regular, &file.bytes),
+            PlacedLeaf::Link(text) => self.file(&Stat::implied(0o777), FileKind::Symlink(text), b""),
+            PlacedLeaf::Brought(brought) => self.brought(brought),
+        }
+    }
+
+    fn brought(&mut self, brought: &Brought) -> Result<Digest> {
+        match &brought.body {
+            Body::Bytes(bytes) => self.file(&brought.stat, FileKind::Regular, bytes),
+            Body::Link(text) => self.file(&brought.stat, FileKind::Symlink(text), b""),
+            Body::Content { container, id, size, .. } => {
+                let bytes = self.composing.content(container, *id, *size)?;
+                self.file(&brought.stat, FileKind::Regular, &bytes)
+            }
+        }
+    }
+
+    fn bundle(&mut self, bundle: &Bundle) -> Result<DirRef> {
+        let mut tree = DirTree::default();
+        for (name, leaf) in &bundle.files {
+            beneath::split(name.as_str().into())?;
+            let checksum = self.placed(leaf).with_context(|| format!("making {name}"))?;
+            tree.files.insert(name.clone(), checksum);
+        }
+        let contents = self.composing.contents(&bundle.name);
+        let mut image = Image { contents, tree: &bundle.tree, known: BTreeMap::new() };
+        let rootfs = image.dir(self, &bundle.tree.root, &TreePath::root())?;
+        tree.dirs.insert(place::ROOTFS.to_owned(), rootfs);
+        Ok(DirRef { tree: self.names(&tree)?, meta: self.metadata(&Stat::implied(0o700))? })
+    }
+}
+
+/// An image's tree while its objects are staged.
+struct Image<'a> {
+    contents: ObjectContents,
+    tree: &'a ImageTree,
+    /// Checksums of leaves: a hard link is one object.
+    known: BTreeMap<sysctr_core::tree::LeafId, Digest>,
+}
+
+impl Image<'_> {
+    fn dir(&mut self, new: &mut New<'_>, dir: &Dir, path: &TreePath) -> Result<DirRef> {
+        new.interrupt.check()?;
+        let mut names = DirTree::default();
+        for (name, node) in &dir.children {
+            let making = || format!("making {} of the image", path.join(name));
+            match node {
+                Node::Dir(inner) => {
+                    let inner = self.dir(new, inner, &path.join(name))?;
+                    names.dirs.insert(spelled(name)?, inner);
+                }
+                Node::Leaf(id) => {
+                    let checksum = match self.known.get(id) {
+                        Some(checksum) => *checksum,
+                        None => self.leaf(new, self.tree.leaf(*id)).with_context(making)?,
+                    };
+                    self.known.insert(*id, checksum);
+                    names.files.insert(spelled(name)?, checksum);
+                }
+            }
+        }
+        Ok(DirRef { tree: new.names(&names)?, meta: new.metadata(&dir.stat)? })
+    }
+
+    fn leaf(&self, new: &mut New<'_>, leaf: &Leaf) -> Result<Digest> {
+        match leaf {
+            Leaf::Symlink { stat, target } => {
+                let target = std::str::from_utf8(target).context("its text is not UTF-8")?;
+                new.file(stat, FileKind::Symlink(target), b"")
+            }
+            Leaf::File { stat, size: 0, .. } => new.file(stat, FileKind::Regular, b""),
+            Leaf::File { content: None, .. } => bail!("its content was not staged"),
+            Leaf::File { stat, content: Some(id), .. } => {
+                let checksum = self.contents.object(*id, stat)?;
+                new.needed.insert((checksum, ObjectKind::File));
+                Ok(checksum)
+            }
+        }
+    }
+}
+
+fn spelled(name: &FileName) -> Result<String> {
+    Ok(std::str::from_utf8(name.as_bytes()).context("a name is not UTF-8")?.to_owned())
+}

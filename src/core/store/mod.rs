@@ -1,0 +1,13 @@
+//! Objects of OSTree repositories: what they are as bytes, and how they get into a repository's directory. No
+//! libostree here; the transaction, the refs and the commit object are its business.
+//!
+//! From the bottom up: `variant` (framing), [`object`] (bytes and checksums), [`repo`] (a repository's directories, what
+//! is staged and published), `write` (a file object in each mode), `pool` (threads), [`contents`] (an image's files on
+//! their way in).
+
+pub mod contents;
+pub mod object;
+mod pool;
+pub mod repo;
+mod variant;
+pub mod write;
