@@ -19,9 +19,9 @@ use crate::image::flatten::{ContentStore, ContentWriter};
 use crate::tree::{ContentId, Stat, TreePath};
 
 /// Files up to this are written by the pool, whole: their checksum is known before anything is written.
-const WHOLE: u64 = 4 << 20;
+const WHOLE: u64 = 1 << 20;
 /// Most bytes that wait for the pool.
-const WAITING: usize = 32 << 20;
+const WAITING: usize = 16 << 20;
 /// What a job costs besides its bytes.
 const JOB: usize = 1024;
 
