@@ -8,12 +8,7 @@ mod starved;
 
 use std::path::Path;
 
-use sysctr_tests::{Command, Image, Listing, Mtimes};
-
-/// Whether this is the long form.
-fn soak() -> bool {
-    std::env::var_os("SYSCTR_SOAK").is_some_and(|value| value == "1")
-}
+use sysctr_tests::{Command, Image, Listing, Mtimes, soak};
 
 /// A manifest of the group `test`: names, images, further settings of each.
 fn manifest(containers: &[(&str, &Image, &str)]) -> String {

@@ -35,6 +35,11 @@ pub fn source_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the source tree").to_owned()
 }
 
+/// Whether the whole of what can be disturbed shall be (`make soak`), or a sample.
+pub fn soak() -> bool {
+    std::env::var_os("SYSCTR_SOAK").is_some_and(|value| value == "1")
+}
+
 /// Where `make build` leaves the programs, or `$SYSCTR_DIST`.
 pub fn dist_dir() -> PathBuf {
     std::env::var_os("SYSCTR_DIST").map_or_else(|| source_dir().join("target/dist"), PathBuf::from)
