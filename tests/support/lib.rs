@@ -6,7 +6,7 @@
 //!
 //! let root = Root::debian();
 //! let manifest = "group = 'web'\n[[container]]\nname = 'nginx'\nimage = 'oci:images/nginx/oci:1'\n";
-//! Compose::into(&root).manifest(manifest).with(Image::nginx()).add_launcher().run().expect_ok();
+//! Compose::into(&root).manifest(manifest).with(&Image::nginx()).add_launcher().run().expect_ok();
 //! ```
 //!
 //! A tool that is missing fails the test and names `make setup`; nothing is skipped.
