@@ -159,7 +159,7 @@ mod tests {
                {"destination": "/host/root", "type": "bind", "source": "/"},
                {"destination": "/a.sock", "type": "bind", "source": "/run/a.sock"},
                {"destination": "/run/x", "type": "bind", "source": "/run/x"}"#,
-            "/work/here",
+            "/srv/here",
         )
         .unwrap();
         assert_eq!(
@@ -173,8 +173,8 @@ mod tests {
                 "\"/log\" File",
                 "\"/ports\" Directory",
                 "\"/run/x\" Directory",
-                "\"/work\" Directory",
-                "\"/work/here\" Directory",
+                "\"/srv\" Directory",
+                "\"/srv/here\" Directory",
             ]
         );
         let told = |target: &str, source: &str, what: &str| {
