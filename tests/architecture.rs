@@ -31,6 +31,7 @@ const COMPOSE: &[&str] = &[
     "ground",
     "relations",
     "shelf",
+    "destination",
     "launcher",
     "embed",
     "cli",

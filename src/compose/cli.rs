@@ -7,10 +7,12 @@ use sysctr_core::image::reference::ImageRef;
 use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::settings::ByteSize;
 
+use crate::target::branch::{Before, RefName};
+
 /// How an image is named, for the help.
 const IMAGE_FORMS: &str = "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]";
 
-/// Embeds OCI images as system containers into the root of a host image that is not booted.
+/// Embeds OCI images as system containers into a host image: the root of a system that is not booted, or an OSTree commit.
 ///
 /// Exit status: 0 done or nothing to do, 1 not done (the target is as it was), 2 not understood (command line or
 /// manifest). Results go to stdout, everything else to stderr.
@@ -50,12 +52,66 @@ pub enum Verb {
     Schema,
 }
 
-/// Which target.
+/// What is looked at or changed: a root directory, or a commit of a repository.
+#[derive(Debug, Args)]
+#[group(id = "target", required = true, multiple = false)]
+pub struct PlaceArgs {
+    /// Root directory of a system that is not booted
+    #[arg(long, value_name = "DIR")]
+    pub sysroot: Option<Utf8PathBuf>,
+    /// OSTree repository, whose commits hold root directories
+    #[arg(long, value_name = "DIR", requires = "reference")]
+    pub repo: Option<Utf8PathBuf>,
+}
+
+/// What a compose changes.
 #[derive(Debug, Args)]
 pub struct TargetArgs {
-    /// Root directory of a system that is not booted
-    #[arg(long, value_name = "DIR", required = true)]
-    pub sysroot: Option<Utf8PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Ref or checksum of the commit that the new commit is made from
+    #[arg(long, value_name = "REV", requires = "repo", conflicts_with = "sysroot")]
+    pub base: Option<String>,
+    /// The new commit.
+    #[command(flatten)]
+    pub commit: CommitArgs,
+}
+
+/// What a new commit is called.
+#[derive(Debug, Args)]
+pub struct CommitArgs {
+    /// Ref that moves to the new commit; it need not exist
+    #[arg(id = "reference", long = "ref", value_name = "REF", requires = "repo", conflicts_with = "sysroot")]
+    pub reference: Option<RefName>,
+    /// Subject of the new commit
+    #[arg(long, value_name = "TEXT", requires = "repo", conflicts_with = "sysroot")]
+    pub subject: Option<String>,
+    /// Commit before the new one: none, previous (what the ref names now), or a ref or checksum
+    #[arg(long, value_name = "REV", requires = "repo", conflicts_with = "sysroot")]
+    pub parent: Option<Before>,
+}
+
+/// What `list` and `verify` look at.
+#[derive(Debug, Args)]
+pub struct LookArgs {
+    /// Where.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Ref or checksum of the commit
+    #[arg(id = "reference", long = "ref", value_name = "REV", requires = "repo", conflicts_with = "sysroot")]
+    pub reference: Option<String>,
+}
+
+/// What `remove` changes.
+#[derive(Debug, Args)]
+pub struct RemoveTargetArgs {
+    /// Where.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// The new commit.
+    #[command(flatten)]
+    pub commit: CommitArgs,
 }
 
 /// Which containers.
@@ -187,7 +243,7 @@ pub struct InspectArgs {
 pub struct ReadArgs {
     /// Which target.
     #[command(flatten)]
-    pub target: TargetArgs,
+    pub target: LookArgs,
     /// Output.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -201,7 +257,7 @@ pub struct VerifyArgs {
     pub names: Vec<ContainerName>,
     /// Which target.
     #[command(flatten)]
-    pub target: TargetArgs,
+    pub target: LookArgs,
     /// Output.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -221,7 +277,7 @@ pub struct RemoveArgs {
     pub launcher: bool,
     /// Which target.
     #[command(flatten)]
-    pub target: TargetArgs,
+    pub target: RemoveTargetArgs,
     /// Output.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -6,14 +6,16 @@ use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
 use sysctr_core::arch::Architecture;
 use sysctr_core::epoch::Epoch;
-use sysctr_core::image::flatten::Limits;
+use sysctr_core::image::flatten::{Limits, Odd};
 use sysctr_core::image::{self, Wanted};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Ground as _, Placement, Planned, Planner, Present};
+use sysctr_core::placement::{Placement, Planned, Planner, Present};
+use sysctr_core::record::VERSION;
 use sysctr_core::settings::AbsolutePath;
 
-use crate::embed::Chosen;
+use crate::destination::{Change as _, Destination, Idle};
+use crate::embed::{Chosen, Embedded, Standing};
 use crate::ground::Without;
 use crate::interrupt::Interrupt;
 use crate::launcher;
@@ -22,7 +24,8 @@ use crate::progress::Reporter;
 use crate::relations::{self, Labels};
 use crate::report::ComposeReport;
 use crate::shelf::{Nowhere, Shelf};
-use crate::target::sysroot::Sysroot;
+use crate::target::commit::Commit;
+use crate::target::host_tree::{HostTree, Unkept};
 
 /// systemd itself is some 100 KiB; a file above this is something else.
 const MAX_SYSTEMD_BYTES: u64 = 64 << 20;
@@ -50,40 +53,74 @@ pub struct Watch<'a> {
     pub interrupt: &'a Interrupt,
 }
 
-/// Embeds the manifest's containers into the target; all or nothing.
+/// Embeds the manifest's containers; all or nothing.
 ///
 /// # Errors
-/// When a step fails or the user interrupts; the target is as it was.
-pub fn compose(request: &Request<'_>, target: &Sysroot, watch: &Watch<'_>) -> Result<ComposeReport> {
-    let present = Present::read(target)?;
-    let mut decision = Decision::on(target, &present, request)?;
-    if decision.is_idle() {
-        return decision.report();
+/// When a step fails or the user interrupts; the destination is as it was.
+pub fn compose<D: Destination>(
+    request: &Request<'_>,
+    destination: &D,
+    watch: &Watch<'_>,
+) -> Result<ComposeReport> {
+    let (present, earlier) = (Present::read(destination.host())?, Earlier::of(destination));
+    let mut decision = Decision::on(destination, &present, earlier.as_ref(), request)?;
+    if decision.is_idle() && destination.idle() == Idle::Nothing {
+        return decision.finish().map(|(_, report)| report.idle());
     }
-    let staging = target.begin(request.epoch)?;
-    decision.embed(&staging, watch)?;
+    let change = destination.begin(request.epoch)?;
+    decision.embed(&change, watch)?;
     let (planned, report) = decision.finish()?;
-    staging.commit(&planned, watch.interrupt)?;
-    Ok(report)
+    let written = change.commit(&planned, watch.interrupt)?;
+    Ok(report.with(written))
 }
 
 /// Decides the same as [`compose`] and writes nothing.
 ///
 /// # Errors
 /// When a compose would fail before it writes.
-pub fn plan(request: &Request<'_>, target: &Sysroot, watch: &Watch<'_>) -> Result<ComposeReport> {
-    let present = Present::read(target)?;
-    let mut decision = Decision::on(target, &present, request)?;
+pub fn plan<D: Destination>(
+    request: &Request<'_>,
+    destination: &D,
+    watch: &Watch<'_>,
+) -> Result<ComposeReport> {
+    let (present, earlier) = (Present::read(destination.host())?, Earlier::of(destination));
+    let mut decision = Decision::on(destination, &present, earlier.as_ref(), request)?;
+    let moves = destination.idle() == Idle::Host;
     decision.embed(&Nowhere, watch)?;
     let (_, report) = decision.finish()?;
-    Ok(ComposeReport { planned: true, ..report })
+    Ok(ComposeReport { planned: true, changed: report.changed || moves, ..report })
+}
+
+/// What the ref names before it moves: containers in it need not be read from their images again.
+struct Earlier<'a> {
+    commit: &'a Commit,
+    present: Present,
+}
+
+impl<'a> Earlier<'a> {
+    /// Nothing if there is none; what can't be read there is read from the images.
+    fn of(destination: &'a impl Destination) -> Option<Self> {
+        let commit = destination.earlier()?;
+        let present = Present::read(commit).ok()?;
+        Some(Self { commit, present })
+    }
+
+    /// The container, if it is made from equal inputs.
+    fn standing(&self, chosen: &Chosen<'_>) -> Option<Standing<'_>> {
+        let name = &chosen.container.name;
+        let entry = self.present.embedded.containers.get(name)?;
+        let record = self.present.records.get(name)?;
+        let fits = entry.inputs == chosen.inputs() && record.version == VERSION;
+        fits.then_some(Standing { ground: self.commit, record })
+    }
 }
 
 /// A compose while it is decided.
-struct Decision<'a> {
-    target: &'a Sysroot,
-    planner: Planner<'a, Sysroot>,
+struct Decision<'a, D: Destination> {
+    destination: &'a D,
+    planner: Planner<'a, D::Host>,
     present: &'a Present,
+    earlier: Option<&'a Earlier<'a>>,
     request: &'a Request<'a>,
     /// Containers whose inputs changed, or that are new.
     chosen: Vec<Chosen<'a>>,
@@ -92,9 +129,15 @@ struct Decision<'a> {
     warnings: BTreeMap<ContainerName, Vec<String>>,
 }
 
-impl<'a> Decision<'a> {
+impl<'a, D: Destination> Decision<'a, D> {
     /// Everything that can be decided without reading a layer.
-    fn on(target: &'a Sysroot, present: &'a Present, request: &'a Request<'a>) -> Result<Self> {
+    fn on(
+        destination: &'a D,
+        present: &'a Present,
+        earlier: Option<&'a Earlier<'a>>,
+        request: &'a Request<'a>,
+    ) -> Result<Self> {
+        let target = destination.host();
         let architecture = architecture(target, request.architecture)?;
         let mut planner = Planner::new(target, present);
         match request.launcher {
@@ -114,7 +157,7 @@ impl<'a> Decision<'a> {
         }
         let leaving = leaving(present, request.manifest);
         let warnings = related(target, present, &chosen, &leaving, labels)?;
-        Ok(Self { target, planner, present, request, chosen, leaving, warnings })
+        Ok(Self { destination, planner, present, earlier, request, chosen, leaving, warnings })
     }
 
     /// Whether the target is already what it shall be.
@@ -124,22 +167,34 @@ impl<'a> Decision<'a> {
 
     /// Reads the images and decides everything about their containers.
     fn embed(&mut self, shelf: &impl Shelf, watch: &Watch<'_>) -> Result<()> {
+        let host = self.destination.host();
         for chosen in &self.chosen {
             let name = &chosen.container.name;
-            let progress = watch.reporter.of(name, watch.interrupt);
-            let target = Without { sysroot: self.target, own: self.present.records.get(name) };
-            let embedded = chosen.embed(self.request.limits, &target, shelf, &progress)?;
-            self.warnings.entry(name.clone()).or_default().extend(embedded.warnings);
-            self.planner.embed(embedded.draft)?;
+            let target = Without { host, own: self.present.records.get(name) };
+            let standing = self.earlier.and_then(|earlier| Some((earlier.standing(chosen)?, earlier.commit)));
+            let adopted = standing.and_then(|(standing, commit)| {
+                // Whatever is wrong with the other commit, the image has it all.
+                Some((chosen.adopt(&standing, &target).ok().flatten()?, commit))
+            });
+            let warnings = match adopted {
+                Some((Embedded { draft, warnings, .. }, commit)) => {
+                    self.planner.adopt(draft, commit.checksum())?;
+                    warnings
+                }
+                None => {
+                    let progress = watch.reporter.of(name, watch.interrupt);
+                    let embedded = chosen.embed(self.request.limits, &target, shelf, &progress)?;
+                    keepable(host, chosen, &embedded)?;
+                    self.planner.embed(embedded.draft)?;
+                    embedded.warnings
+                }
+            };
+            self.warnings.entry(name.clone()).or_default().extend(warnings);
         }
         for name in &self.leaving {
             self.planner.remove(name)?;
         }
         Ok(())
-    }
-
-    fn report(self) -> Result<ComposeReport> {
-        self.finish().map(|(_, report)| report)
     }
 
     fn finish(self) -> Result<(Placement, ComposeReport)> {
@@ -148,13 +203,27 @@ impl<'a> Decision<'a> {
             self.request.manifest.containers.iter().any(|container| container.name == *name)
         };
         let report = ComposeReport::new(self.present, &records, &placement, &self.warnings, touched);
-        Ok((placement, report))
+        Ok((placement, report.at(self.destination.whereabouts())))
     }
+}
+
+/// Refuses what this kind of host can't keep.
+fn keepable(host: &dyn HostTree, chosen: &Chosen<'_>, embedded: &Embedded) -> Result<()> {
+    let Some(Unkept { path, why }) = host.unkept(&embedded.draft.tree) else { return Ok(()) };
+    // Links may have led the entry elsewhere; its own name stays.
+    let same = |odd: &&Odd| odd.path == path || odd.path.file_name() == path.file_name();
+    let layer = embedded.odd.iter().rfind(same);
+    let layer = layer.map(|odd| format!("layer {}, ", odd.layer + 1)).unwrap_or_default();
+    bail!(
+        "embedding container {} from {}: {layer}entry {path}: {why}",
+        chosen.container.name,
+        chosen.container.image
+    )
 }
 
 /// Holds the labels of new and changed containers against those of all that will be embedded.
 fn related<'a>(
-    target: &Sysroot,
+    target: &dyn HostTree,
     present: &'a Present,
     chosen: &[Chosen<'a>],
     leaving: &[ContainerName],
@@ -171,7 +240,7 @@ fn related<'a>(
 
 /// Resolves one container's image and runtime.
 fn choose<'a>(
-    target: &Sysroot,
+    target: &dyn HostTree,
     request: &'a Request<'a>,
     container: &'a Container,
     architecture: Architecture,
@@ -204,7 +273,7 @@ fn leaving(present: &Present, manifest: &Manifest) -> Vec<ContainerName> {
 }
 
 /// The architecture that the target is for: systemd's. Never the builder's.
-fn architecture(target: &Sysroot, asked: Option<Architecture>) -> Result<Architecture> {
+fn architecture(target: &dyn HostTree, asked: Option<Architecture>) -> Result<Architecture> {
     let systemd = target.read(place::SYSTEMD.as_ref(), MAX_SYSTEMD_BYTES)?;
     match (systemd.as_deref().and_then(Architecture::of_elf), asked) {
         (Some(found), Some(asked)) if found != asked => {
@@ -221,7 +290,7 @@ fn architecture(target: &Sysroot, asked: Option<Architecture>) -> Result<Archite
 }
 
 /// The OCI runtime's path on the host: a name is looked up where systemd would, a path must be there.
-fn runtime(target: &Sysroot, container: &Container) -> Result<AbsolutePath> {
+fn runtime(target: &dyn HostTree, container: &Container) -> Result<AbsolutePath> {
     let asked = &container.settings.runtime;
     let candidates = if asked.starts_with('/') {
         vec![asked.clone()]

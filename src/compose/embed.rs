@@ -1,5 +1,6 @@
 //! One container: from its image's layers to everything that is placed.
 
+mod adopt;
 mod outside;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use sysctr_core::digest::{Digest, Hasher};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::exports::brought::{MAX_BYTES, contents};
 use sysctr_core::image::ResolvedImage;
-use sysctr_core::image::flatten::{Flattened, Limits, Progress, flatten};
+use sysctr_core::image::flatten::{Flattened, Limits, Odd, Progress, flatten};
 use sysctr_core::name::GroupName;
 use sysctr_core::place;
 use sysctr_core::placement::{Clash, Draft};
@@ -21,6 +22,7 @@ use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::lookup::Found;
 use sysctr_core::tree::{ContentId, ImageTree, Leaf, dump};
 
+pub use adopt::Standing;
 use outside::HostFiles;
 
 use crate::manifest::Container;
@@ -57,7 +59,20 @@ pub struct Embedded {
     pub draft: Draft,
     /// One sentence each.
     pub warnings: Vec<String>,
+    /// See [`Flattened::odd`].
+    pub odd: Vec<Odd>,
 }
+
+/// An image's root, and a way to its contents.
+struct Source<'a> {
+    tree: ImageTree,
+    left_out: Vec<LeftOutRecord>,
+    /// Reads a content of at most so many bytes.
+    read: &'a dyn Fn(ContentId, u64) -> Result<Vec<u8>>,
+}
+
+/// The image's user databases.
+const USERS: [&str; 2] = ["etc/passwd", "etc/group"];
 
 impl Chosen<'_> {
     /// Digest over everything that decides the container's bytes. Every part is preceded by its length, so that
@@ -105,8 +120,8 @@ impl Chosen<'_> {
         let doing = || format!("embedding container {name} from {}", self.container.image);
         let mut store = shelf.store(name)?;
         let flattened = flatten(&self.image, limits, &store, progress).with_context(doing)?;
-        let databases = ["etc/passwd", "etc/group"].map(|path| users(&flattened.tree, path));
-        let [passwd, group] = databases.map(|found| found.with_context(doing));
+        let databases = USERS.map(|path| users(&flattened.tree, path).with_context(doing));
+        let [passwd, group] = databases;
         let (passwd, group) = (passwd?, group?);
         let users = [&passwd, &group].into_iter().filter_map(Users::content);
         let needed: Vec<_> = users.chain(contents(&flattened.tree)).collect();
@@ -114,19 +129,31 @@ impl Chosen<'_> {
             flatten(&self.image, limits, &second, progress).with_context(doing)?;
             store = second;
         }
-        let read = |users: Users| match users {
-            Users::None => Ok(None),
+        let Flattened { tree, left_out, odd } = flattened;
+        let left_out = left_out
+            .iter()
+            .map(|it| LeftOutRecord { path: shown(it.path.as_bytes()), kind: it.kind })
+            .collect();
+        let read = |id, max| shelf.content(name, &store, id, max);
+        let embedded = self.settle(Source { tree, left_out, read: &read }, target).with_context(doing)?;
+        Ok(Embedded { odd, ..embedded })
+    }
+
+    /// Decides everything about the container, its image's root known.
+    fn settle(&self, source: Source<'_>, target: &dyn Target) -> Result<Embedded> {
+        let Source { tree, left_out, read } = source;
+        let users = |path| match users(&tree, path)? {
+            Users::None => anyhow::Ok(None),
             Users::Empty => Ok(Some(Vec::new())),
-            Users::Content(id) => {
-                shelf.content(name, &store, id, MAX_USERS_BYTES).map(Some).with_context(doing)
-            }
+            Users::Content(id) => read(id, MAX_USERS_BYTES).map(Some),
         };
-        let (passwd, group) = (read(passwd)?, read(group)?);
+        let [passwd, group] = USERS.map(users);
+        let (passwd, group) = (passwd?, group?);
         let prepared = prepare(&prepare::Input {
-            name,
+            name: &self.container.name,
             settings: &self.container.settings,
             image: &self.image.config,
-            tree: &flattened.tree,
+            tree: &tree,
             passwd: passwd.as_deref(),
             group: group.as_deref(),
             runtime: &self.runtime,
@@ -134,13 +161,12 @@ impl Chosen<'_> {
             config: &self.image.config_document.digest,
             image_name: &self.image_name(),
             read: &|leaf| match leaf {
-                Leaf::File { content: Some(id), .. } => shelf.content(name, &store, *id, MAX_BYTES),
+                Leaf::File { content: Some(id), .. } => read(*id, MAX_BYTES),
                 Leaf::File { .. } | Leaf::Symlink { .. } => Ok(Vec::new()),
             },
             target,
-        })
-        .with_context(doing)?;
-        self.draft(flattened, prepared)
+        })?;
+        self.draft(tree, left_out, prepared)
     }
 
     /// What templates get as the image's name: nothing of a path on this machine.
@@ -152,9 +178,13 @@ impl Chosen<'_> {
         }
     }
 
-    fn draft(&self, flattened: Flattened, prepared: Prepared) -> Result<Embedded> {
+    fn draft(
+        &self,
+        mut tree: ImageTree,
+        left_out: Vec<LeftOutRecord>,
+        prepared: Prepared,
+    ) -> Result<Embedded> {
         let name = &self.container.name;
-        let Flattened { mut tree, left_out } = flattened;
         make_mount_targets(&mut tree, &prepared.mount_targets)?;
         let (digest, dump) = dumped(&tree)?;
         let tree_record = TreeRecord {
@@ -167,10 +197,7 @@ impl Chosen<'_> {
                 .iter()
                 .map(|target| shown(target.path.as_bytes()))
                 .collect(),
-            left_out: left_out
-                .iter()
-                .map(|it| LeftOutRecord { path: shown(it.path.as_bytes()), kind: it.kind })
-                .collect(),
+            left_out,
         };
         let record = self.record(tree_record, &prepared);
         let mut files = self.documents();
@@ -200,7 +227,7 @@ impl Chosen<'_> {
             clash: self.clash(),
             allowed: host.allowed,
         };
-        Ok(Embedded { draft, warnings: prepared.warnings })
+        Ok(Embedded { draft, warnings: prepared.warnings, odd: Vec::new() })
     }
 
     fn record(&self, tree: TreeRecord, prepared: &Prepared) -> Record {

@@ -4,17 +4,16 @@ use anyhow::Result;
 use camino::Utf8Path;
 use sysctr_core::exports::host_files::Lies;
 use sysctr_core::place;
-use sysctr_core::placement::{Found, Ground as _};
+use sysctr_core::placement::Found;
 use sysctr_core::prepare::{Kind, Target};
 use sysctr_core::record::{Placed, Record};
 
-use crate::target::sysroot::Sysroot;
+use crate::target::host_tree::HostTree;
 
 /// The target without one container.
-#[derive(Debug)]
 pub struct Without<'a> {
     /// The target.
-    pub sysroot: &'a Sysroot,
+    pub host: &'a dyn HostTree,
     /// What the container has put there, if it is embedded already.
     pub own: Option<&'a Record>,
 }
@@ -22,7 +21,7 @@ pub struct Without<'a> {
 impl Without<'_> {
     fn put_aside(&self, record: &Record, path: &Utf8Path) -> Result<Lies> {
         let aside = place::bundle(&record.name).join(place::put_aside(&record.name, path));
-        Ok(lies(self.sysroot.probe(&aside)?))
+        Ok(lies(self.host.probe(&aside)?))
     }
 }
 
@@ -40,7 +39,7 @@ impl Target for Without<'_> {
     fn lies(&self, path: &Utf8Path) -> Result<Lies> {
         let own = self.own.and_then(|record| Some((record, record.placed.get(path)?)));
         match own {
-            None => Ok(lies(self.sysroot.probe(path)?)),
+            None => Ok(lies(self.host.probe(path)?)),
             Some((_, Placed::Directory { .. })) => Ok(Lies::Nothing),
             Some((_, Placed::Link { replaced: Some(text), .. })) => Ok(Lies::Link(text.clone())),
             Some((record, Placed::File { .. } | Placed::Link { .. })) => self.put_aside(record, path),
@@ -49,10 +48,10 @@ impl Target for Without<'_> {
 
     fn kind(&self, path: &str) -> Result<Kind> {
         let path = path.trim_start_matches('/');
-        let mut kind = self.sysroot.is_directory(Utf8Path::new(path))?;
+        let mut kind = self.host.is_directory(Utf8Path::new(path))?;
         // In what an OSTree commit is made from, /etc is /usr/etc.
         if kind.is_none() && path.starts_with("etc/") {
-            kind = self.sysroot.is_directory(&Utf8Path::new("usr").join(path))?;
+            kind = self.host.is_directory(&Utf8Path::new("usr").join(path))?;
         }
         Ok(match kind {
             None => Kind::Missing,
@@ -62,10 +61,10 @@ impl Target for Without<'_> {
     }
 
     fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>> {
-        self.sysroot.read(path, max)
+        self.host.read(path, max)
     }
 
     fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
-        self.sysroot.names(path)
+        self.host.names(path)
     }
 }

@@ -5,10 +5,9 @@ use camino::Utf8Path;
 use sysctr_core::arch::Architecture;
 use sysctr_core::launcher_note;
 use sysctr_core::place;
-use sysctr_core::placement::Ground as _;
 use sysctr_core::record;
 
-use crate::target::sysroot::Sysroot;
+use crate::target::host_tree::HostTree;
 
 /// A launcher above this is none.
 const MAX_LAUNCHER_BYTES: u64 = 64 << 20;
@@ -27,7 +26,7 @@ pub fn read(path: &Utf8Path, architecture: Architecture) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// When it has none, or one that can't be executed, is cut off, or is of another architecture or record version.
-pub fn require(target: &Sysroot, architecture: Architecture) -> Result<()> {
+pub fn require(target: &dyn HostTree, architecture: Architecture) -> Result<()> {
     let Some(bytes) = target.read(place::LAUNCHER.as_ref(), MAX_LAUNCHER_BYTES)? else {
         bail!(
             "looking for the launcher: the target has no /{}; \

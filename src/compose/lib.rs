@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod compose;
+pub mod destination;
 pub mod embed;
 pub mod ground;
 pub mod inspect;
@@ -26,14 +27,18 @@ use sysctr_core::epoch::Epoch;
 use sysctr_core::image::flatten::Limits;
 
 use cli::{
-    Cli, ComposeArgs, InspectArgs, LimitArgs, LintArgs, OutputArgs, RemoveArgs, SourceArgs, TargetArgs, Verb,
+    Cli, CommitArgs, ComposeArgs, InspectArgs, LimitArgs, LintArgs, LookArgs, OutputArgs, PlaceArgs,
+    ReadArgs, RemoveArgs, SourceArgs, Verb, VerifyArgs,
 };
 use compose::{Request, Watch};
+use destination::Destination;
 use interrupt::Interrupt;
 use manifest::{Manifest, NotUnderstood};
 use progress::Reporter;
 use remove::{Doomed, LauncherFate};
-use report::Report;
+use report::{ComposeReport, Report};
+use target::branch::{Base, Before, Branch, Naming};
+use target::commit::Commit;
 use target::sysroot::{Access, Sysroot};
 
 /// Whether the program did what it was asked.
@@ -56,14 +61,8 @@ pub fn run(cli: Cli) -> Result<(String, Verdict)> {
         Some(Verb::Plan(args)) => compose_or_plan(&args, Access::Read).map(done),
         Some(Verb::Lint(args)) => lint(&args),
         Some(Verb::Inspect(args)) => inspect(&args).map(done),
-        Some(Verb::List(args)) => {
-            Ok(done(list::list(&open(&args.target, Access::Read)?)?.render(args.output.format)))
-        }
-        Some(Verb::Verify(args)) => {
-            let interrupt = Interrupt::install()?;
-            let report = verify::verify(&open(&args.target, Access::Read)?, &args.names, &interrupt)?;
-            Ok(judged(&report, &args.output))
-        }
+        Some(Verb::List(args)) => list(&args).map(done),
+        Some(Verb::Verify(args)) => verify(&args),
         Some(Verb::Remove(args)) => remove(&args).map(done),
         Some(Verb::Schema) => {
             let schema = serde_json::to_string_pretty(&manifest::schema()).context("writing the schema")?;
@@ -82,14 +81,56 @@ fn compose_or_plan(args: &ComposeArgs, access: Access) -> Result<String> {
         architecture: args.source.arch,
         launcher: args.add_launcher.as_deref(),
         limits: limits(&args.limits),
-        epoch: epoch()?,
+        // No commit keeps time stamps, so what it embeds does not depend on one.
+        epoch: Epoch::default(),
     };
-    let target = open(&args.target, access)?;
-    let report = match access {
-        Access::Write => compose::compose(&request, &target, &watch)?,
-        Access::Read => compose::plan(&request, &target, &watch)?,
+    let report = match place(&args.target.place)? {
+        Place::Sysroot(path) => {
+            let request = Request { epoch: source_date()?.unwrap_or_default(), ..request };
+            apply(&request, &Sysroot::open(path, access)?, access, &watch)?
+        }
+        Place::Repo(repo) => {
+            let base = args.target.base.as_deref();
+            let base = base.ok_or_else(|| NotUnderstood::new("composing into a commit: give --base REV"))?;
+            let naming = naming(&args.target.commit, Before::None)?;
+            apply(
+                &request,
+                &Branch::open(repo, Base::Rev(base), naming, jobs(&args.limits))?,
+                access,
+                &watch,
+            )?
+        }
     };
     Ok(report.render(args.output.format))
+}
+
+fn apply(
+    request: &Request<'_>,
+    destination: &impl Destination,
+    access: Access,
+    watch: &Watch<'_>,
+) -> Result<ComposeReport> {
+    match access {
+        Access::Write => compose::compose(request, destination, watch),
+        Access::Read => compose::plan(request, destination, watch),
+    }
+}
+
+fn list(args: &ReadArgs) -> Result<String> {
+    let report = match place(&args.target.place)? {
+        Place::Sysroot(path) => list::list(&Sysroot::open(path, Access::Read)?)?,
+        Place::Repo(repo) => list::list(&commit(repo, &args.target)?)?,
+    };
+    Ok(report.render(args.output.format))
+}
+
+fn verify(args: &VerifyArgs) -> Result<(String, Verdict)> {
+    let interrupt = Interrupt::install()?;
+    let report = match place(&args.target.place)? {
+        Place::Sysroot(path) => verify::verify(&Sysroot::open(path, Access::Read)?, &args.names, &interrupt)?,
+        Place::Repo(repo) => verify::verify(&commit(repo, &args.target)?, &args.names, &interrupt)?,
+    };
+    Ok(judged(&report, &args.output))
 }
 
 fn lint(args: &LintArgs) -> Result<(String, Verdict)> {
@@ -100,7 +141,7 @@ fn lint(args: &LintArgs) -> Result<(String, Verdict)> {
         manifest: &manifest,
         architecture: args.source.arch,
         limits: limits(&args.limits),
-        epoch: epoch()?,
+        epoch: source_date()?.unwrap_or_default(),
     };
     let report = lint::lint(&request, &Watch { reporter: &reporter, interrupt: &interrupt })?;
     Ok(judged(&report, &args.output))
@@ -121,8 +162,17 @@ fn remove(args: &RemoveArgs) -> Result<String> {
         None => Doomed::Names(args.names.clone()),
     };
     let launcher = if args.launcher { LauncherFate::Goes } else { LauncherFate::Stays };
-    let target = open(&args.target, Access::Write)?;
-    let report = remove::remove(&target, &doomed, launcher, epoch()?, &interrupt)?;
+    let report = match place(&args.target.place)? {
+        Place::Sysroot(path) => {
+            let target = Sysroot::open(path, Access::Write)?;
+            remove::remove(&target, &doomed, launcher, source_date()?.unwrap_or_default(), &interrupt)?
+        }
+        Place::Repo(repo) => {
+            let naming = naming(&args.target.commit, Before::Previous)?;
+            let target = Branch::open(repo, Base::Previous, naming, 1)?;
+            remove::remove(&target, &doomed, launcher, Epoch::default(), &interrupt)?
+        }
+    };
     Ok(report.render(args.output.format))
 }
 
@@ -141,23 +191,60 @@ fn manifest(source: &SourceArgs) -> Result<Manifest> {
     }
 }
 
-fn open(target: &TargetArgs, access: Access) -> Result<Sysroot> {
-    let path: &Utf8Path =
-        target.sysroot.as_deref().ok_or_else(|| NotUnderstood::new("give a target (--sysroot DIR)"))?;
-    Sysroot::open(path, access)
+/// Where the target lies.
+enum Place<'a> {
+    Sysroot(&'a Utf8Path),
+    Repo(&'a Utf8Path),
+}
+
+fn place(args: &PlaceArgs) -> Result<Place<'_>> {
+    match (&args.sysroot, &args.repo) {
+        (Some(path), None) => Ok(Place::Sysroot(path)),
+        (None, Some(path)) => Ok(Place::Repo(path)),
+        _ => Err(NotUnderstood::new("give one target: --sysroot DIR, or --repo DIR with --ref").into()),
+    }
+}
+
+/// The commit that is looked at.
+fn commit(repo: &Utf8Path, args: &LookArgs) -> Result<Commit> {
+    let rev = args.reference.as_deref();
+    Commit::open(repo, rev.ok_or_else(|| NotUnderstood::new("looking at a commit: give --ref REV"))?)
+}
+
+/// What the new commit is called; without `--parent`, it comes after `before`.
+fn naming(args: &CommitArgs, before: Before) -> Result<Naming> {
+    let reference = args.reference.clone();
+    let reference = reference.ok_or_else(|| NotUnderstood::new("making a commit: give --ref REF"))?;
+    let seconds = |epoch: Epoch| {
+        u64::try_from(epoch.seconds()).map_err(|_| {
+            NotUnderstood::new("making a commit: SOURCE_DATE_EPOCH is before 1970, which no commit can say")
+        })
+    };
+    Ok(Naming {
+        reference,
+        subject: args.subject.clone(),
+        before: args.parent.clone().unwrap_or(before),
+        timestamp: source_date()?.map(seconds).transpose()?,
+    })
+}
+
+fn jobs(args: &LimitArgs) -> usize {
+    usize::from(args.jobs.get())
 }
 
 fn limits(args: &LimitArgs) -> Limits {
     Limits {
-        jobs: usize::from(args.jobs.get()),
+        jobs: jobs(args),
         max_entries: args.max_entries,
         max_bytes: args.max_bytes.bytes(),
         max_window: args.max_window.bytes(),
     }
 }
 
-fn epoch() -> Result<Epoch> {
+/// `SOURCE_DATE_EPOCH`, if it is set.
+fn source_date() -> Result<Option<Epoch>> {
     // What is no UTF-8 is no number either, and must not count as unset.
     let value = std::env::var_os("SOURCE_DATE_EPOCH").map(|value| value.to_string_lossy().into_owned());
-    Epoch::from_variable(value.as_deref()).map_err(|error| NotUnderstood::new(error.to_string()).into())
+    let read = value.map(|value| Epoch::from_variable(Some(&value))).transpose();
+    read.map_err(|error| NotUnderstood::new(error.to_string()).into())
 }

@@ -4,13 +4,13 @@ use anyhow::Result;
 use sysctr_core::placement::Present;
 
 use crate::report::{FORMAT, ListReport, ListedContainer};
-use crate::target::sysroot::Sysroot;
+use crate::target::host_tree::HostTree;
 
 /// Tells what is embedded.
 ///
 /// # Errors
 /// When index or records can't be read.
-pub fn list(target: &Sysroot) -> Result<ListReport> {
+pub fn list(target: &dyn HostTree) -> Result<ListReport> {
     let present = Present::read(target)?;
     let containers = present.records.values().map(|record| ListedContainer {
         name: record.name.clone(),

@@ -19,7 +19,7 @@ pub type Labels<'a> = BTreeMap<&'a ContainerName, BTreeMap<String, String>>;
 ///
 /// # Errors
 /// When that can't be read.
-pub fn embedded(ground: &impl Ground, name: &ContainerName) -> Result<BTreeMap<String, String>> {
+pub fn embedded(ground: &dyn Ground, name: &ContainerName) -> Result<BTreeMap<String, String>> {
     #[derive(Deserialize, Default)]
     struct Document {
         #[serde(default)]

@@ -7,9 +7,9 @@ use sysctr_core::epoch::Epoch;
 use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::placement::{Planned, Planner, Present};
 
+use crate::destination::{Change as _, Destination};
 use crate::interrupt::Interrupt;
 use crate::report::ComposeReport;
-use crate::target::sysroot::Sysroot;
 
 /// What goes away.
 #[derive(Debug, Clone)]
@@ -35,14 +35,15 @@ pub enum LauncherFate {
 /// When one of them is not embedded, containers that need the launcher would stay, or a change fails. The target is
 /// as it was then.
 pub fn remove(
-    target: &Sysroot,
+    destination: &impl Destination,
     doomed: &Doomed,
     launcher: LauncherFate,
     epoch: Epoch,
     interrupt: &Interrupt,
 ) -> Result<ComposeReport> {
-    let present = Present::read(target)?;
-    let mut planner = Planner::new(target, &present);
+    let host = destination.host();
+    let present = Present::read(host)?;
+    let mut planner = Planner::new(host, &present);
     for name in names(&present, doomed)? {
         planner.remove(&name)?;
     }
@@ -51,8 +52,8 @@ pub fn remove(
     }
     let Planned { placement, records } = planner.finish()?;
     let report = ComposeReport::new(&present, &records, &placement, &BTreeMap::new(), |_| false);
-    target.begin(epoch)?.commit(&placement, interrupt)?;
-    Ok(report)
+    let written = destination.begin(epoch)?.commit(&placement, interrupt)?;
+    Ok(report.at(destination.whereabouts()).with(written))
 }
 
 fn names(present: &Present, doomed: &Doomed) -> Result<Vec<ContainerName>> {

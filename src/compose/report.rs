@@ -1,6 +1,8 @@
 //! Results for people and for programs. Every JSON form carries `format`, is described in docs/format.md
 //! ("Output"), and only ever gains keys.
 
+mod commit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -12,6 +14,7 @@ use sysctr_core::placement::{Change, Placement, Present};
 use sysctr_core::record::{LeftOutRecord, Record};
 
 use crate::cli::Format;
+pub use commit::CommitReport;
 
 /// Version of the JSON forms.
 pub const FORMAT: u32 = 1;
@@ -71,6 +74,9 @@ pub struct ComposeReport {
     pub containers: Vec<ContainerReport>,
     /// Every path outside and every directory of a bundle, in path order.
     pub paths: Vec<PathReport>,
+    /// The new commit, for a target that is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitReport>,
 }
 
 /// One container in a [`ComposeReport`].
@@ -143,6 +149,7 @@ impl ComposeReport {
                 .iter()
                 .map(|(path, change)| path_report(placement, path, change))
                 .collect(),
+            commit: None,
         }
     }
 }
@@ -153,7 +160,7 @@ fn path_report(placement: &Placement, path: &Utf8Path, change: &Change) -> PathR
         Change::MakeDirectory(_) => (Action::Add, 0),
         Change::Put(leaf) => (put(), leaf.bytes()),
         Change::PutBundle(bundle) => (put(), bundle.bytes()),
-        Change::AdoptBundle(_) => (put(), 0),
+        Change::AdoptBundle(adopted) => (put(), adopted.bytes()),
         Change::Remove | Change::RemoveDirectory => (Action::Remove, 0),
     };
     PathReport { path: Utf8Path::new("/").join(path), action, bytes }
@@ -170,6 +177,9 @@ impl Report for ComposeReport {
                 writeln!(text, "{:7} {} ({})", path.action.word(), path.path, size(path.bytes))
                     .unwrap_or_default();
             }
+        }
+        if let Some(commit) = &self.commit {
+            commit.write(&mut text);
         }
         text += match (self.changed, self.planned) {
             (false, _) => "nothing to change\n",

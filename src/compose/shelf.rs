@@ -8,8 +8,10 @@ use sysctr_core::digest::Digest;
 use sysctr_core::exports::brought::{MAX_BYTES, may_be_read};
 use sysctr_core::image::flatten::{ContentStore, ContentWriter};
 use sysctr_core::name::ContainerName;
+use sysctr_core::store::contents::ObjectContents;
 use sysctr_core::tree::{ContentId, Stat, TreePath};
 
+use crate::target::commit::Composing;
 use crate::target::sysroot::{StagedContents, Staging};
 
 /// Takes contents of several images and gives back small ones.
@@ -45,6 +47,22 @@ impl Shelf for Staging<'_> {
     }
 
     fn again(&self, _: &StagedContents, _: &[ContentId]) -> Option<StagedContents> {
+        None
+    }
+}
+
+impl Shelf for Composing<'_> {
+    type Store = ObjectContents;
+
+    fn store(&self, name: &ContainerName) -> Result<ObjectContents> {
+        Ok(self.contents(name))
+    }
+
+    fn content(&self, name: &ContainerName, _: &ObjectContents, id: ContentId, max: u64) -> Result<Vec<u8>> {
+        Composing::content(self, name, id, max)
+    }
+
+    fn again(&self, _: &ObjectContents, _: &[ContentId]) -> Option<ObjectContents> {
         None
     }
 }

@@ -1,19 +1,22 @@
 //! `verify`: every file of every container against its record.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::digest::Digest;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Found, Ground as _};
+use sysctr_core::placement::Found;
 use sysctr_core::record::{Embedded, EmbeddedContainer, Metadata, Placed, Record, from_json};
-use sysctr_core::tree::compare::differences;
+use sysctr_core::tree::compare::{Difference, differences};
 use sysctr_core::tree::{ImageTree, Mtime, TreePath, dump};
 
 use crate::embed::shown;
 use crate::interrupt::Interrupt;
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
-use crate::target::sysroot::{Rights, Sysroot};
+use crate::target::host_tree::{HostTree, Rights};
+use crate::target::sysroot::Unreadable;
 
 /// Larger than any file of ours beside a rootfs.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -26,7 +29,11 @@ const MAX_DIFFERENCES: usize = 100;
 ///
 /// # Errors
 /// When the index can't be read, or has no container of a name. What is wrong with a container is a finding.
-pub fn verify(target: &Sysroot, names: &[ContainerName], interrupt: &Interrupt) -> Result<FindingsReport> {
+pub fn verify(
+    target: &dyn HostTree,
+    names: &[ContainerName],
+    interrupt: &Interrupt,
+) -> Result<FindingsReport> {
     let index = target.read(place::EMBEDDED_JSON.as_ref(), MAX_FILE_BYTES)?;
     let embedded: Embedded = match index {
         Some(bytes) => from_json(&bytes, place::EMBEDDED_JSON)?,
@@ -55,7 +62,7 @@ pub fn verify(target: &Sysroot, names: &[ContainerName], interrupt: &Interrupt) 
 
 /// One container under inspection, or what belongs to none.
 struct Inspection<'a> {
-    target: &'a Sysroot,
+    target: &'a dyn HostTree,
     container: Option<&'a ContainerName>,
     interrupt: &'a Interrupt,
     findings: &'a mut Vec<Finding>,
@@ -69,6 +76,11 @@ impl Inspection<'_> {
             path: Some(path.to_owned()),
             message: message.into(),
         });
+    }
+
+    /// What was read; what can't be is found.
+    fn told<T>(&mut self, path: &Utf8Path, read: Result<T>) -> Option<T> {
+        read.map_err(|error| self.find(&format!("/{path}"), format!("can't be looked at: {error:#}"))).ok()
     }
 
     /// What the index does not list, and who may write it.
@@ -97,9 +109,13 @@ impl Inspection<'_> {
 
     fn container(&mut self, name: &ContainerName, entry: &EmbeddedContainer) -> Result<()> {
         let path = place::bundle(name).join(place::RECORD_JSON);
-        let Some(bytes) = self.target.read(&path, MAX_FILE_BYTES)? else {
-            self.find(&format!("/{path}"), "is missing");
-            return Ok(());
+        let bytes = match self.told(&path, self.target.read(&path, MAX_FILE_BYTES)) {
+            None => return Ok(()),
+            Some(Some(bytes)) => bytes,
+            Some(None) => {
+                self.find(&format!("/{path}"), "is missing");
+                return Ok(());
+            }
         };
         if Digest::of(&bytes) != entry.record {
             self.find(&format!("/{path}"), "is not the record that embedded.json names");
@@ -140,7 +156,7 @@ impl Inspection<'_> {
 
     /// Root owns it, with this mode; what is not there is told by others.
     fn rights(&mut self, path: &Utf8Path, mode: u16) -> Result<()> {
-        let Some(found) = self.target.rights(path)? else { return Ok(()) };
+        let Some(Some(found)) = self.told(path, self.target.rights(path)) else { return Ok(()) };
         let Rights { uid, gid, .. } = found;
         if (uid, gid) != (0, 0) {
             self.find(&format!("/{path}"), format!("owner is {uid}:{gid}, not 0:0"));
@@ -152,20 +168,25 @@ impl Inspection<'_> {
     }
 
     fn link(&mut self, path: &Utf8Path, target: &str) -> Result<()> {
-        if self.target.probe(path)? != Found::Link(target.to_owned()) {
+        let found = self.told(path, self.target.probe(path));
+        if found.is_some_and(|found| found != Found::Link(target.to_owned())) {
             self.find(&format!("/{path}"), format!("is no link to {target}"));
         }
         Ok(())
     }
 
     fn file(&mut self, path: &Utf8Path, digest: &Digest) -> Result<()> {
-        let found = match self.target.probe(path)? {
+        let Some(found) = self.told(path, self.target.probe(path)) else { return Ok(()) };
+        let found = match found {
             Found::Nothing => {
                 self.find(&format!("/{path}"), "is missing");
                 return Ok(());
             }
             Found::Link(text) => Some(Digest::of(text.as_bytes())),
-            Found::File { .. } => self.target.read(path, MAX_FILE_BYTES)?.map(|bytes| Digest::of(&bytes)),
+            Found::File { .. } => match self.told(path, self.target.read(path, MAX_FILE_BYTES)) {
+                None => return Ok(()),
+                Some(bytes) => bytes.map(|bytes| Digest::of(&bytes)),
+            },
             Found::Directory | Found::Special => None,
         };
         if found != Some(*digest) {
@@ -188,9 +209,10 @@ impl Inspection<'_> {
                     self.link(path, target)?;
                     self.metadata(path, metadata.as_ref())?;
                 }
-                Placed::Directory { metadata } => match self.target.probe(path)? {
-                    Found::Directory => self.metadata(path, Some(metadata))?,
-                    _ => self.find(&format!("/{path}"), "is no directory"),
+                Placed::Directory { metadata } => match self.told(path, self.target.probe(path)) {
+                    None => {}
+                    Some(Found::Directory) => self.metadata(path, Some(metadata))?,
+                    Some(_) => self.find(&format!("/{path}"), "is no directory"),
                 },
             }
         }
@@ -199,9 +221,8 @@ impl Inspection<'_> {
 
     /// Owner, mode and attributes of a host file that is there.
     fn metadata(&mut self, path: &Utf8Path, expected: Option<&Metadata>) -> Result<()> {
-        let Some((expected, found)) = expected.zip(self.target.metadata(path)?) else {
-            return Ok(());
-        };
+        let found = self.told(path, self.target.metadata(path)).flatten();
+        let Some((expected, found)) = expected.zip(found) else { return Ok(()) };
         if Metadata::from(&found) != *expected {
             self.find(&format!("/{path}"), "has another owner, mode or attributes than recorded");
         }
@@ -220,8 +241,17 @@ impl Inspection<'_> {
             return Ok(());
         }
         let scanned = self.target.scan(&rootfs, THREADS, self.interrupt)?;
+        let expected = self.target.as_kept(expected);
         let implied = Mtime { seconds: record.tree.epoch, nanoseconds: 0 };
-        let found = differences(&expected, &scanned.tree, implied);
+        let unreadable: BTreeSet<_> = scanned.unreadable.iter().map(|it| it.path.clone()).collect();
+        let mut found: Vec<_> = scanned
+            .unreadable
+            .into_iter()
+            .map(|Unreadable { path, why }| Difference { path, what: format!("can't be read: {why}") })
+            .collect();
+        let compared = differences(&expected, &scanned.tree, implied);
+        found.extend(compared.into_iter().filter(|it| !is_in(&unreadable, &it.path)));
+        found.sort_by(|one, other| one.path.cmp(&other.path));
         let inside = |path: &TreePath| format!("/{rootfs}{}", shown(path.as_bytes()).trim_end_matches('/'));
         for difference in found.iter().take(MAX_DIFFERENCES) {
             self.find(&inside(&difference.path), difference.what.clone());
@@ -238,7 +268,8 @@ impl Inspection<'_> {
 
     /// The tree as it was composed; `None` when the dump is not the record's, which is told.
     fn expected(&mut self, record: &Record, path: &Utf8PathBuf) -> Result<Option<ImageTree>> {
-        let Some(compressed) = self.target.read(path, MAX_FILE_BYTES)? else {
+        // What is wrong with the file itself was found already.
+        let Ok(Some(compressed)) = self.target.read(path, MAX_FILE_BYTES) else {
             return Ok(None);
         };
         let Ok(text) = zstd::decode_all(&compressed[..]) else {
@@ -250,4 +281,16 @@ impl Inspection<'_> {
         }
         dump::read(&text).with_context(|| format!("reading {path}")).map(Some)
     }
+}
+
+/// Whether `path` is one of `all`, or lies below one.
+fn is_in(all: &BTreeSet<TreePath>, path: &TreePath) -> bool {
+    let mut path = Some(path.clone());
+    while let Some(here) = path {
+        if all.contains(&here) {
+            return true;
+        }
+        path = here.parent();
+    }
+    false
 }

@@ -1,15 +1,15 @@
 //! The same change through the sysroot target and `ostree commit` is the same tree, object by object.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
 use camino::Utf8Path;
 use sysctr_compose::interrupt::Interrupt;
 use sysctr_compose::target::commit::Commit;
+use sysctr_compose::target::host_tree::HostTree as _;
 use sysctr_compose::target::sysroot::{Access, Sysroot};
 use sysctr_core::epoch::Epoch;
-use sysctr_core::placement::{Bundle, Change, Found, Ground as _};
+use sysctr_core::placement::{Adopted, Bundle, Change, Found, Ground as _};
 use sysctr_core::tree::compare::differences;
 use sysctr_core::tree::{ImageTree, Leaf, Mtime};
 
@@ -189,13 +189,15 @@ fn a_new_base_takes_the_bundles_of_the_commit_before_without_reading_them() {
 
     let base = Commit::open(&repo, "base").unwrap();
     let composing = base.begin(revision("host", 1)).unwrap();
-    let mut changes = placement("first", |name, _| {
-        Ok(Bundle { name: name.clone(), tree: ImageTree::new(), files: BTreeMap::new() })
+    let mut changes = placement("first", |name, version| {
+        let files = crate::steps::files(version);
+        Ok(Bundle { name: name.clone(), tree: ImageTree::new(), files })
     })
     .unwrap();
     for (_, change) in &mut changes.changes {
-        if matches!(change, Change::PutBundle(_)) {
-            *change = Change::AdoptBundle(before.checksum.clone());
+        if let Change::PutBundle(bundle) = change {
+            let files = std::mem::take(&mut bundle.files);
+            *change = Change::AdoptBundle(Box::new(Adopted { commit: before.checksum.clone(), files }));
         }
     }
     let adopted = composing.commit(&changes, &Interrupt::default()).unwrap();

@@ -71,8 +71,12 @@ fn what_ostree_cannot_hold_is_refused_before_anything_is_published() {
     let base = Commit::open(&repo, "base").unwrap();
     let node = |target: &[u8]| Leaf::Symlink { stat: Stat::implied(0o777), target: target.into() };
     for (name, target, message) in [
-        (&b"caf\xe9"[..], &b"x"[..], r#"name "/caf\xe9" of the image is not UTF-8, which OSTree can't hold"#),
-        (b"link", b"caf\xe9", r#"link "/link" of the image has a text that is not UTF-8"#),
+        (
+            &b"caf\xe9"[..],
+            &b"x"[..],
+            r#""/caf\xe9" of the image: its name is not UTF-8, which OSTree can't hold"#,
+        ),
+        (b"link", b"caf\xe9", r#""/link" of the image: it links to a text that is not UTF-8"#),
     ] {
         let composing = base.begin(revision("host", 2)).unwrap();
         let mut placement =

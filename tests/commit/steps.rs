@@ -196,7 +196,11 @@ pub fn bundle<S: ContentStore>(store: &S, container: &ContainerName, version: &s
     ] {
         tree.root.children.insert(name(path), node);
     }
+    Ok(Bundle { name: container.clone(), tree, files: files(version) })
+}
+
+/// What lies beside the `rootfs`.
+pub fn files(version: &str) -> BTreeMap<String, PlacedLeaf> {
     let config = PlacedFile { bytes: version.into(), mode: 0o644, mtime: None };
-    let files = BTreeMap::from([("config.json".to_owned(), PlacedLeaf::File(config))]);
-    Ok(Bundle { name: container.clone(), tree, files })
+    BTreeMap::from([("config.json".to_owned(), PlacedLeaf::File(config))])
 }

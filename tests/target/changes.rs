@@ -7,6 +7,7 @@ use std::process::Command;
 
 use camino::Utf8Path;
 use sysctr_compose::interrupt::Interrupt;
+use sysctr_compose::target::host_tree::HostTree as _;
 use sysctr_compose::target::sysroot::{Access, Sysroot};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::placement::{Change, Found, Ground as _, PlacedLeaf, Placement};

@@ -20,7 +20,7 @@ use sysctr_core::tree::{Stat, Xattrs};
 
 use super::snapshot::{FileObject, Library};
 
-pub use super::composing::{Composing, Parent, Revision, Written};
+pub use super::composing::{Composing, Fate, Parent, Revision, Written};
 
 /// What a new commit keeps of its base's metadata: what stays true with containers in it. All else describes the
 /// base's own bytes, its name or its signature (`ostree.ref-binding` would break every pull of another ref).
@@ -53,7 +53,9 @@ pub(super) struct Message<'a> {
     /// Its subject; none is an empty one.
     pub subject: Option<&'a str>,
     /// The commit before it.
-    pub parent: Option<&'a str>,
+    pub parent: Parent,
+    /// What the ref names now.
+    pub previous: Option<&'a str>,
     /// Seconds since 1970; `None`: the base's.
     pub timestamp: Option<u64>,
     /// Name → digest of the image's configuration.
@@ -64,23 +66,32 @@ impl Commit {
     /// Opens the commit that `rev` names (a ref or a checksum) in the repository at `path`.
     ///
     /// # Errors
-    /// When there is no such repository or commit, or its objects can't be read.
+    /// When there is no such repository or commit, it is not whole, or its objects can't be read: with the way out.
     pub fn open(path: &Utf8Path, rev: &str) -> Result<Self> {
-        let open = || {
-            let repo = ostree::Repo::new_for_path(path.as_std_path());
-            repo.open(Cancellable::NONE)?;
-            let checksum = repo.require_rev(rev)?.to_string();
-            let object = repo.load_variant(ostree::ObjectType::Commit, &checksum)?;
-            let bytes = |index: usize| -> Result<Digest> {
-                let field = object.child_value(index);
-                let bytes = field.fixed_array::<u8>().context("a field of it is no checksum")?;
-                Ok(Digest::from_bytes(bytes.try_into().context("a field of it is no checksum")?))
-            };
-            let root = DirRef { tree: bytes(6)?, meta: bytes(7)? };
-            let (path, trees) = (path.to_owned(), RefCell::default());
-            anyhow::Ok(Self { repo, path, checksum, object, root, trees })
+        let repo = ostree::Repo::new_for_path(path.as_std_path());
+        if let Err(error) = repo.open(Cancellable::NONE) {
+            let why = if path.exists() { error.to_string() } else { "it does not exist".to_owned() };
+            bail!("opening repository {path}: {why}; give the directory that `ostree init` made");
+        }
+        Self::of(repo, path, rev).with_context(|| format!("opening commit {rev} of repository {path}"))
+    }
+
+    fn of(repo: ostree::Repo, path: &Utf8Path, rev: &str) -> Result<Self> {
+        let Some(checksum) = repo.resolve_rev(rev, true)?.map(String::from) else {
+            bail!("there is no such ref or commit; `ostree --repo={path} refs` lists the refs");
         };
-        open().with_context(|| format!("opening commit {rev} of repository {path}"))
+        let (object, state) = repo.load_commit(&checksum)?;
+        if state.contains(ostree::RepoCommitState::PARTIAL) {
+            bail!("it is not whole: a pull of it was cut off, or left objects out; pull it again");
+        }
+        let bytes = |index: usize| -> Result<Digest> {
+            let field = object.child_value(index);
+            let bytes = field.fixed_array::<u8>().context("a field of it is no checksum")?;
+            Ok(Digest::from_bytes(bytes.try_into().context("a field of it is no checksum")?))
+        };
+        let root = DirRef { tree: bytes(6)?, meta: bytes(7)? };
+        let (path, trees) = (path.to_owned(), RefCell::default());
+        Ok(Self { repo, path, checksum, object, root, trees })
     }
 
     /// The commit's checksum.
@@ -89,7 +100,7 @@ impl Commit {
     }
 
     /// The repository's path, for messages.
-    pub(super) fn path(&self) -> &Utf8Path {
+    pub fn path(&self) -> &Utf8Path {
         &self.path
     }
 
@@ -158,6 +169,33 @@ impl Commit {
             glib::VariantTy::new("{sv}").unwrap_or(glib::VariantTy::VARDICT),
             entries,
         )
+    }
+
+    /// Whether `other` is what a new commit with this tree, metadata and time would be. A parent that is only what was there
+    /// before does not count.
+    fn is_said_by(
+        &self,
+        other: &str,
+        root: DirRef,
+        metadata: &Variant,
+        message: &Message<'_>,
+    ) -> Result<bool> {
+        // One that is broken is better written anew.
+        let Ok(other) = Self::of(self.repo.clone(), &self.path, other) else { return Ok(false) };
+        let text = |index: usize| other.object.child_value(index).get::<String>().unwrap_or_default();
+        let parent = other.object.child_value(1);
+        let parent = parent.fixed_array::<u8>().unwrap_or_default();
+        let same_parent = match message.parent {
+            Parent::None => parent.is_empty(),
+            Parent::Previous => true,
+            Parent::Commit(wanted) => parent == wanted.as_bytes(),
+        };
+        let time = message.timestamp.map_or_else(|| self.timestamp(), Ok)?;
+        Ok(other.root == root
+            && other.object.child_value(0) == *metadata
+            && same_parent
+            && (text(3).as_str(), text(4).as_str()) == (message.subject.unwrap_or_default(), "")
+            && other.timestamp()? == time)
     }
 
     fn timestamp(&self) -> Result<u64> {
@@ -265,17 +303,28 @@ impl Transaction<'_> {
         self.commit.repo.dfd_borrow()
     }
 
-    /// Writes the commit object of this tree, whose objects are in the repository, and moves the ref to it.
-    pub(super) fn finish(mut self, root: DirRef, message: &Message<'_>) -> Result<String> {
+    /// Writes the commit object of this tree, whose objects are in the repository, and moves the ref to it. Does neither if
+    /// the ref names such a commit already.
+    pub(super) fn finish(mut self, root: DirRef, message: &Message<'_>) -> Result<(String, Fate)> {
         let (commit, repo) = (self.commit, &self.commit.repo);
+        let metadata = commit.metadata(message);
+        if let Some(previous) = message.previous
+            && commit.is_said_by(previous, root, &metadata, message)?
+        {
+            return Ok((previous.to_owned(), Fate::Stood));
+        }
         let tree = ostree::MutableTree::from_checksum(repo, &root.tree.hex(), &root.meta.hex());
         let file = repo.write_mtree(&tree, Cancellable::NONE).context("reading the new tree")?;
         let Ok(file) = file.downcast::<ostree::RepoFile>() else { bail!("the new tree is no tree") };
         let time = message.timestamp.map_or_else(|| commit.timestamp(), Ok)?;
-        let metadata = commit.metadata(message);
+        let parent = match message.parent {
+            Parent::None => None,
+            Parent::Previous => message.previous.map(str::to_owned),
+            Parent::Commit(checksum) => Some(checksum.hex()),
+        };
         let checksum = repo
             .write_commit_with_time(
-                message.parent,
+                parent.as_deref(),
                 message.subject,
                 None,
                 Some(&metadata),
@@ -287,7 +336,7 @@ impl Transaction<'_> {
         repo.transaction_set_ref(None, message.reference, Some(&checksum));
         repo.commit_transaction(Cancellable::NONE).context("committing the transaction")?;
         self.open = false;
-        Ok(checksum.into())
+        Ok((checksum.into(), Fate::Written))
     }
 }
 

@@ -1,16 +1,13 @@
-//! A commit's tree as ground for a placement, and read back as a value.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+//! A commit's tree as the root of a host.
 
 use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
-use sysctr_core::digest::{Digest, Hasher};
 use sysctr_core::placement::{Found, Ground};
-use sysctr_core::store::object::DirRef;
-use sysctr_core::tree::{Dir, FileName, ImageTree, Leaf, LeafId, Mtime, Node, Stat};
+use sysctr_core::tree::{ImageTree, Leaf, Mtime, Node, Stat, TreePath};
 
-use super::commit::{Commit, Reader};
+use super::commit::Commit;
+use super::host_tree::{HostTree, Rights, Unkept};
+use super::read_back;
 use super::scan::Scan;
 use super::snapshot::{At, FileObject, Last, Library, Snapshot};
 use crate::interrupt::Interrupt;
@@ -57,57 +54,6 @@ impl Commit {
         })?;
         Ok(Some(bytes))
     }
-
-    /// Whether `path` leads to a regular file that somebody may execute.
-    ///
-    /// # Errors
-    /// When it can't be looked at.
-    pub fn is_program(&self, path: &Utf8Path) -> Result<bool> {
-        let look = || {
-            let At::File(checksum) = self.snapshot().resolve(path, Last::Followed)?.at else {
-                return anyhow::Ok(false);
-            };
-            Ok(matches!(self.file(&checksum)?, FileObject::Regular { stat, .. } if stat.mode & 0o111 != 0))
-        };
-        look().with_context(|| self.doing("looking at", path))
-    }
-
-    /// The names in the directory at `path` in byte order; none if there is no directory.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
-        let dir = self.snapshot().dir(path).with_context(|| self.doing("reading", path))?;
-        let Some(dir) = dir else { return Ok(Vec::new()) };
-        let mut names: Vec<_> = dir.files.keys().chain(dir.dirs.keys()).cloned().collect();
-        names.sort();
-        Ok(names)
-    }
-
-    /// Reads the tree of the directory at `path` back, contents digested by `jobs` threads. It has no time stamps, and
-    /// each name has a leaf of its own: compare it with a tree [`ImageTree::as_committed`].
-    ///
-    /// # Errors
-    /// When it is no directory, something in it can't be read, or the user interrupts.
-    pub fn scan(&self, path: &Utf8Path, jobs: usize, interrupt: &Interrupt) -> Result<Scan> {
-        let scan = || {
-            let At::Dir(dir) = self.snapshot().resolve(path, Last::Followed)?.at else {
-                bail!("it is not there");
-            };
-            let mut reading = Reading { commit: self, tree: ImageTree::new(), files: BTreeMap::new() };
-            reading.tree.root = reading.dir(dir, interrupt)?;
-            let Reading { mut tree, files, .. } = reading;
-            for (checksum, found) in digests(self, files.keys().copied().collect(), jobs, interrupt)? {
-                for id in files.get(&checksum).into_iter().flatten() {
-                    if let Leaf::File { digest, .. } = tree.leaf_mut(*id) {
-                        *digest = found;
-                    }
-                }
-            }
-            Ok(Scan { tree, specials: Vec::new() })
-        };
-        scan().with_context(|| self.doing("reading", path))
-    }
 }
 
 impl Ground for Commit {
@@ -120,87 +66,100 @@ impl Ground for Commit {
     }
 }
 
-/// A tree being read, contents left for later.
-struct Reading<'a> {
-    commit: &'a Commit,
-    tree: ImageTree,
-    files: BTreeMap<Digest, Vec<LeafId>>,
+impl HostTree for Commit {
+    fn is_program(&self, path: &Utf8Path) -> Result<bool> {
+        let look = || {
+            let At::File(checksum) = self.snapshot().resolve(path, Last::Followed)?.at else {
+                return anyhow::Ok(false);
+            };
+            Ok(matches!(self.file(&checksum)?, FileObject::Regular { stat, .. } if stat.mode & 0o111 != 0))
+        };
+        look().with_context(|| self.doing("looking at", path))
+    }
+
+    fn is_directory(&self, path: &Utf8Path) -> Result<Option<bool>> {
+        let resolved = self.snapshot().resolve(path, Last::Followed);
+        Ok(match resolved.with_context(|| self.doing("looking at", path))?.at {
+            At::Nothing => None,
+            At::Dir(_) => Some(true),
+            At::File(_) => Some(false),
+        })
+    }
+
+    fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
+        let dir = self.snapshot().dir(path).with_context(|| self.doing("reading", path))?;
+        let Some(dir) = dir else { return Ok(Vec::new()) };
+        let mut names: Vec<_> = dir.files.keys().chain(dir.dirs.keys()).cloned().collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn metadata(&self, path: &Utf8Path) -> Result<Option<Stat>> {
+        let look = || {
+            let stat = match self.snapshot().resolve(path, Last::Kept)?.at {
+                At::Nothing => return anyhow::Ok(None),
+                At::Dir(dir) => self.dirmeta(&dir.meta)?,
+                At::File(checksum) => match self.file(&checksum)? {
+                    FileObject::Regular { stat, .. } | FileObject::Symlink { stat, .. } => stat,
+                },
+            };
+            Ok(Some(without_label(stat)))
+        };
+        look().with_context(|| self.doing("looking at", path))
+    }
+
+    fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
+        let stat = self.metadata(path)?;
+        Ok(stat.map(|stat| Rights { uid: stat.uid, gid: stat.gid, mode: stat.mode }))
+    }
+
+    fn scan(&self, path: &Utf8Path, jobs: usize, interrupt: &Interrupt) -> Result<Scan> {
+        let scan = || match self.snapshot().resolve(path, Last::Followed)?.at {
+            At::Dir(dir) => read_back::read(self, dir, jobs, interrupt),
+            At::Nothing | At::File(_) => bail!("it is not there"),
+        };
+        scan().with_context(|| self.doing("reading", path))
+    }
+
+    fn as_kept(&self, tree: ImageTree) -> ImageTree {
+        tree.as_committed()
+    }
+
+    fn unkept(&self, tree: &ImageTree) -> Option<Unkept> {
+        tree.walk().find_map(|(path, node)| unkept(tree, &path, node))
+    }
+}
+
+/// What no commit holds.
+fn unkept(tree: &ImageTree, path: &TreePath, node: &Node) -> Option<Unkept> {
+    let told = |why: &str| Some(Unkept { path: path.clone(), why: why.to_owned() });
+    if std::str::from_utf8(path.as_bytes()).is_err() {
+        return told("its name is not UTF-8, which OSTree can't hold; rename it in the image");
+    }
+    let stat = match node {
+        Node::Dir(dir) => &dir.stat,
+        Node::Leaf(id) => match tree.leaf(*id) {
+            Leaf::Symlink { target, .. } if std::str::from_utf8(target).is_err() => {
+                return told(
+                    "it links to a text that is not UTF-8, which OSTree can't hold; change it in the image",
+                );
+            }
+            leaf => leaf.stat(),
+        },
+    };
+    if stat.xattrs.iter().flat_map(|xattrs| xattrs.values()).any(|value| value.is_empty()) {
+        return told(
+            "it has an attribute with an empty value, which OSTree can't keep; remove that in the image",
+        );
+    }
+    None
 }
 
 /// The label is the policy's business; see [`super::scan`].
-fn without_label(mut stat: Stat) -> Stat {
+pub(super) fn without_label(mut stat: Stat) -> Stat {
     if let Some(xattrs) = &mut stat.xattrs {
         xattrs.remove(&b"security.selinux"[..]);
     }
     stat.xattrs = stat.xattrs.filter(|xattrs| !xattrs.is_empty());
     stat
-}
-
-impl Reading<'_> {
-    fn dir(&mut self, at: DirRef, interrupt: &Interrupt) -> Result<Dir> {
-        interrupt.check()?;
-        let mut dir = Dir::empty(without_label(self.commit.dirmeta(&at.meta)?));
-        let names = self.commit.dirtree(&at.tree)?;
-        for (name, inner) in &names.dirs {
-            let inner = self.dir(*inner, interrupt)?;
-            dir.children.insert(file_name(name)?, Node::Dir(Box::new(inner)));
-        }
-        for (name, checksum) in &names.files {
-            let id = match self.commit.file(checksum)? {
-                FileObject::Regular { stat, size } => {
-                    let (stat, digest) = (without_label(stat), Digest::of(b""));
-                    let id = self.tree.add_leaf(Leaf::File { stat, size, digest, content: None });
-                    self.files.entry(*checksum).or_default().push(id);
-                    id
-                }
-                FileObject::Symlink { stat, target } => {
-                    let (stat, target) = (without_label(stat), target.into_bytes().into());
-                    self.tree.add_leaf(Leaf::Symlink { stat, target })
-                }
-            };
-            dir.children.insert(file_name(name)?, Node::Leaf(id));
-        }
-        Ok(dir)
-    }
-}
-
-fn file_name(name: &str) -> Result<FileName> {
-    FileName::new(name.as_bytes()).with_context(|| format!("{name:?} is no name"))
-}
-
-/// The digests of the contents of these objects.
-fn digests(
-    commit: &Commit,
-    files: BTreeSet<Digest>,
-    jobs: usize,
-    interrupt: &Interrupt,
-) -> Result<Vec<(Digest, Digest)>> {
-    let files = Mutex::new(files.into_iter());
-    let readers = (0..jobs.max(1)).map(|_| commit.reader()).collect::<Result<Vec<_>>>()?;
-    let work = |reader: Reader| {
-        let mut found = Vec::new();
-        loop {
-            let next = files.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(checksum) = next else { return anyhow::Ok(found) };
-            let mut hasher = Hasher::default();
-            reader.content(&checksum, &mut |some| {
-                interrupt.check()?;
-                hasher.update(some);
-                Ok(())
-            })?;
-            found.push((checksum, hasher.finish()));
-        }
-    };
-    std::thread::scope(|scope| {
-        let work = &work;
-        let threads: Vec<_> = readers.into_iter().map(|reader| scope.spawn(move || work(reader))).collect();
-        let mut all = Vec::new();
-        for thread in threads {
-            match thread.join() {
-                Ok(found) => all.extend(found?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        Ok(all)
-    })
 }

@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use sysctr_core::digest::Digest;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Body, Brought, Bundle, Change, PlacedLeaf, Placement};
+use sysctr_core::placement::{Adopted, Body, Brought, Bundle, Change, PlacedLeaf, Placement};
 use sysctr_core::record::{Embedded, from_json};
 use sysctr_core::store::contents::{ObjectContents, ObjectStore};
 use sysctr_core::store::object::{DirRef, DirTree, FileKind, ObjectKind, dirmeta};
@@ -20,6 +20,8 @@ use super::beneath;
 use super::commit::{Commit, Message, Transaction};
 use super::graft::{Graft, There};
 use super::guard;
+use super::host_tree::{HostTree as _, Unkept};
+use super::marks;
 use super::snapshot::{At, Last, Snapshot};
 use crate::interrupt::Interrupt;
 
@@ -45,13 +47,26 @@ pub enum Parent {
     None,
     /// What the ref names before, if anything.
     Previous,
+    /// This one.
+    Commit(Digest),
 }
 
-/// A commit that was written.
+/// What became of a new commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It was written, and the ref moved to it.
+    Written,
+    /// The ref named it already; nothing was written.
+    Stood,
+}
+
+/// A commit that was to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// Its checksum.
     pub checksum: String,
+    /// Whether it is new.
+    pub fate: Fate,
     /// What the repository did not have before; the commit object not counted.
     pub published: Published,
 }
@@ -95,6 +110,11 @@ impl<'a> Composing<'a> {
         Ok(Self { base, revision, previous, durability, contents: Mutex::default(), store, transaction })
     }
 
+    /// What the ref named at the beginning.
+    pub(super) fn previous(&self) -> Option<&str> {
+        self.previous.as_deref()
+    }
+
     /// Where the contents of a container's image go.
     pub fn contents(&self, name: &ContainerName) -> ObjectContents {
         let mut all = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,8 +142,10 @@ impl<'a> Composing<'a> {
 
     fn change(self, placement: &Placement, interrupt: &Interrupt) -> Result<Written> {
         for (path, change) in &placement.changes {
-            if let Change::PutBundle(bundle) = change {
-                fits(&bundle.tree).with_context(|| format!("preparing {path}"))?;
+            if let Change::PutBundle(bundle) = change
+                && let Some(Unkept { path: inner, why }) = self.base.unkept(&bundle.tree)
+            {
+                bail!("preparing {path}: {inner} of the image: {why}");
             }
         }
         self.store.settle()?;
@@ -142,13 +164,10 @@ impl<'a> Composing<'a> {
         if self.base.resolve(reference)? != self.previous {
             bail!("ref {reference} was moved by another program meanwhile; compose again");
         }
-        let parent = match parent {
-            Parent::None => None,
-            Parent::Previous => self.previous.as_deref(),
-        };
-        let message = Message { reference, subject, parent, timestamp, containers };
-        let checksum = self.transaction.finish(root, &message)?;
-        Ok(Written { checksum, published })
+        let previous = self.previous.as_deref();
+        let message = Message { reference, subject, parent, previous, timestamp, containers };
+        let (checksum, fate) = self.transaction.finish(root, &message)?;
+        Ok(Written { checksum, fate, published })
     }
 
     /// The containers that the new commit embeds.
@@ -169,26 +188,6 @@ impl<'a> Composing<'a> {
     }
 }
 
-/// Refuses what no commit holds, before anything is written.
-fn fits(tree: &ImageTree) -> Result<()> {
-    let check = |path: &TreePath, node: &Node| {
-        if std::str::from_utf8(path.as_bytes()).is_err() {
-            bail!("name {path} of the image is not UTF-8, which OSTree can't hold; rename it in the image");
-        }
-        match node {
-            Node::Leaf(id) => match tree.leaf(*id) {
-                Leaf::Symlink { target, .. } if std::str::from_utf8(target).is_err() => bail!(
-                    "link {path} of the image has a text that is not UTF-8, which OSTree can't hold; \
-                     change it in the image"
-                ),
-                _ => Ok(()),
-            },
-            Node::Dir(_) => Ok(()),
-        }
-    };
-    tree.walk().try_for_each(|(path, node)| check(&path, node))
-}
-
 /// The new tree while its objects are staged.
 struct New<'a> {
     composing: &'a Composing<'a>,
@@ -202,6 +201,7 @@ impl New<'_> {
         let base = self.composing.base;
         let snapshot = Snapshot { library: base, root: base.root() };
         let mut graft = Graft::new(base, base.root());
+        self.make_home(&snapshot, &mut graft, placement)?;
         for (path, change) in &placement.changes {
             self.interrupt.check()?;
             beneath::split(path)?;
@@ -209,6 +209,32 @@ impl New<'_> {
             self.apply(&mut graft, &resolved.path, change).with_context(|| format!("preparing {path}"))?;
         }
         graft.write(|tree| self.names(tree))
+    }
+
+    /// Makes the way to the containers as far as it is missing, unless the placement does or needs none.
+    fn make_home(
+        &mut self,
+        snapshot: &Snapshot<'_, Commit>,
+        graft: &mut Graft<'_, Commit>,
+        placement: &Placement,
+    ) -> Result<()> {
+        let changes = || placement.changes.iter();
+        let puts = |change: &Change| {
+            matches!(change, Change::Put(_) | Change::PutBundle(_) | Change::AdoptBundle(_))
+        };
+        if !changes().any(|(path, change)| path.starts_with(place::EMBEDDED_DIR) && puts(change)) {
+            return Ok(());
+        }
+        for path in marks::chain().rev() {
+            let made =
+                changes().any(|(other, change)| other == path && matches!(change, Change::MakeDirectory(_)));
+            let resolved = snapshot.resolve(path, Last::Followed)?.path;
+            if !made && graft.there(&resolved)? == There::Nothing {
+                let meta = self.metadata(&Stat::implied(0o755))?;
+                graft.make_dir(&resolved, meta).with_context(|| format!("making /{path}"))?;
+            }
+        }
+        Ok(())
     }
 
     fn apply(&mut self, graft: &mut Graft<'_, Commit>, path: &Utf8Path, change: &Change) -> Result<()> {
@@ -221,8 +247,8 @@ impl New<'_> {
             (Change::PutBundle(bundle), There::Nothing | There::Dir) => {
                 graft.put_dir(path, self.bundle(bundle)?)
             }
-            (Change::AdoptBundle(commit), There::Nothing | There::Dir) => {
-                graft.put_dir(path, self.adopted(commit, path)?)
+            (Change::AdoptBundle(adopted), There::Nothing | There::Dir) => {
+                graft.put_dir(path, self.adopted(adopted, path)?)
             }
             (Change::Remove, _) => graft.remove(path),
             (Change::RemoveDirectory, There::Dir) if graft.is_empty(path)? => graft.remove(path),
@@ -232,14 +258,26 @@ impl New<'_> {
         }
     }
 
-    /// The bundle of another commit, whose objects are all there.
-    fn adopted(&self, checksum: &str, path: &Utf8Path) -> Result<DirRef> {
-        let commit = Commit::open(self.composing.base.path(), checksum)?;
+    /// A bundle whose root another commit has, all of its objects.
+    fn adopted(&mut self, adopted: &Adopted, path: &Utf8Path) -> Result<DirRef> {
+        let commit = Commit::open(self.composing.base.path(), &adopted.commit)?;
         let snapshot = Snapshot { library: &commit, root: commit.root() };
-        match snapshot.resolve(path, Last::Kept)?.at {
-            At::Dir(dir) => Ok(dir),
-            At::Nothing | At::File(_) => bail!("commit {checksum} has no bundle there"),
+        match snapshot.resolve(&path.join(place::ROOTFS), Last::Kept)?.at {
+            At::Dir(rootfs) => self.bundle_of(&adopted.files, rootfs),
+            At::Nothing | At::File(_) => bail!("commit {} has no rootfs there", adopted.commit),
         }
+    }
+
+    /// A bundle directory with these files.
+    fn bundle_of(&mut self, files: &BTreeMap<String, PlacedLeaf>, rootfs: DirRef) -> Result<DirRef> {
+        let mut tree = DirTree::default();
+        for (name, leaf) in files {
+            beneath::split(name.as_str().into())?;
+            let checksum = self.placed(leaf).with_context(|| format!("making {name}"))?;
+            tree.files.insert(name.clone(), checksum);
+        }
+        tree.dirs.insert(place::ROOTFS.to_owned(), rootfs);
+        Ok(DirRef { tree: self.names(&tree)?, meta: self.metadata(&Stat::implied(0o700))? })
     }
 
     fn names(&mut self, tree: &DirTree) -> Result<Digest> {
@@ -282,17 +320,10 @@ impl New<'_> {
     }
 
     fn bundle(&mut self, bundle: &Bundle) -> Result<DirRef> {
-        let mut tree = DirTree::default();
-        for (name, leaf) in &bundle.files {
-            beneath::split(name.as_str().into())?;
-            let checksum = self.placed(leaf).with_context(|| format!("making {name}"))?;
-            tree.files.insert(name.clone(), checksum);
-        }
         let contents = self.composing.contents(&bundle.name);
         let mut image = Image { contents, tree: &bundle.tree, known: BTreeMap::new() };
         let rootfs = image.dir(self, &bundle.tree.root, &TreePath::root())?;
-        tree.dirs.insert(place::ROOTFS.to_owned(), rootfs);
-        Ok(DirRef { tree: self.names(&tree)?, meta: self.metadata(&Stat::implied(0o700))? })
+        self.bundle_of(&bundle.files, rootfs)
     }
 }
 

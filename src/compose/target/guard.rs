@@ -16,7 +16,7 @@ const NEEDED: [(u32, &str); 5] =
     [(0, "CAP_CHOWN"), (1, "CAP_DAC_OVERRIDE"), (3, "CAP_FOWNER"), (4, "CAP_FSETID"), (31, "CAP_SETFCAP")];
 
 const WAYS_OUT: &str = "run as root, or in a user namespace that has all owners (podman unshare, \
-    unshare --map-auto --map-root-user); the commit target, which needs neither, is not part of this version";
+    unshare --map-auto --map-root-user); or compose into a commit of an archive or bare-user repository (--repo), which needs neither";
 
 /// Refuses what is not the root of a system that is not booted.
 ///
@@ -31,8 +31,9 @@ pub(super) fn is_root(root: &OwnedFd) -> Result<()> {
     }
     if has("ostree/deploy")? || has("ostree/repo")? {
         bail!(
-            "it is a physical ostree sysroot: its systems are read-only checkouts in ostree/deploy; compose into the \
-             root directory that its commit is made from (--repo and --deployment are not part of this version)"
+            "it is a physical ostree sysroot: its systems are read-only checkouts in ostree/deploy; compose into a \
+             commit of its repository (--repo DIR/ostree/repo --base REV --ref REF) and deploy that with `ostree admin \
+             deploy`; --deployment, which is to do both, is not part of this version"
         );
     }
     bail!("it has no directory usr, so it is not the root of a system");

@@ -4,11 +4,15 @@
 //! `marks` and `journal` (what must outlive a kill), `swap` (the changes, and undoing them), `recover`, `assemble` and
 //! `contents` (everything that is made beside), `staging` (one change from begin to commit), `scan` (reading back).
 //!
-//! [`commit`] is the other door: a commit in, a new commit out. Behind it: `snapshot` (paths in a commit's tree), `graft`
-//! (the tree with changes), `composing` (one new commit from begin to the moved ref), `committed` (reading back).
+//! [`branch`] is the other door: a commit in, a new commit out and a ref moved. Behind it: `snapshot` (paths in a commit's
+//! tree), `commit` (libostree), `graft` (the tree with changes), `composing` (one new commit from begin to the moved ref),
+//! `committed` and `read_back` (looking at it).
+//!
+//! [`host_tree`] is what can be asked of both.
 
 mod assemble;
 mod beneath;
+pub mod branch;
 pub mod commit;
 mod committed;
 mod composing;
@@ -16,10 +20,12 @@ mod contents;
 mod erase;
 mod graft;
 mod guard;
+pub mod host_tree;
 mod journal;
 mod marks;
 mod owners;
 mod plan;
+mod read_back;
 mod recover;
 mod scan;
 mod snapshot;

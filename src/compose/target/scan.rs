@@ -31,6 +31,18 @@ pub struct Scan {
     pub tree: ImageTree,
     /// The rest, in path order.
     pub specials: Vec<(TreePath, SpecialKind)>,
+    /// What is there and can't be read, in path order. Nothing below such a directory is in the tree; such a file may be,
+    /// without its digest.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// Something that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it is.
+    pub path: TreePath,
+    /// Why it can't.
+    pub why: String,
 }
 
 /// A file to digest.
@@ -149,7 +161,7 @@ impl<'a> Walk<'a> {
                 _ => self.tree.root = dir,
             }
         }
-        Ok(Scan { tree: self.tree, specials: self.specials })
+        Ok(Scan { tree: self.tree, specials: self.specials, unreadable: Vec::new() })
     }
 
     /// Takes one entry of the last level; gives a new level for a directory.

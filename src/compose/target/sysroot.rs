@@ -10,15 +10,16 @@ use rustix::process::{Resource, Rlimit};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::place;
 use sysctr_core::placement::{Found, Ground};
-use sysctr_core::tree::Stat;
+use sysctr_core::tree::{ImageTree, Stat};
 
 use super::beneath::{self, Stamp};
+use super::host_tree::{HostTree, Rights, Unkept};
 use super::journal::read_file;
 use super::{guard, recover, scan};
 use crate::interrupt::Interrupt;
 
 pub use super::contents::{StagedContents, StagedWriter};
-pub use super::scan::Scan;
+pub use super::scan::{Scan, Unreadable};
 pub use super::staging::Staging;
 
 /// What a program wants to do with a target.
@@ -28,17 +29,6 @@ pub enum Access {
     Read,
     /// Change it. A compose that was cut off is finished or undone first.
     Write,
-}
-
-/// Owner and permission bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rights {
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u16,
 }
 
 /// A target root, open and locked (shared for reading, exclusive for writing).
@@ -129,94 +119,6 @@ impl Sysroot {
         })
     }
 
-    /// Whether `path` leads to a regular file that somebody may execute, links followed beneath the root.
-    ///
-    /// # Errors
-    /// When it can't be looked at.
-    pub fn is_program(&self, path: &Utf8Path) -> Result<bool> {
-        let looking = || format!("looking at {path} in root {}", self.path);
-        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
-            return Ok(false);
-        };
-        let stat = rustix::fs::fstat(&file).with_context(looking)?;
-        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0)
-    }
-
-    /// Metadata of what lies at `path`, itself not followed; `None` if nothing does.
-    ///
-    /// # Errors
-    /// When they can't be read.
-    pub fn metadata(&self, path: &Utf8Path) -> Result<Option<Stat>> {
-        let reading = || format!("looking at {path} in root {}", self.path);
-        let (parent, name) = beneath::split(path)?;
-        match beneath::open(&self.fd, parent, OFlags::RDONLY | OFlags::DIRECTORY).with_context(reading)? {
-            Some(parent) => scan::of(parent.as_fd(), name.as_bytes()).with_context(reading),
-            None => Ok(None),
-        }
-    }
-
-    /// Whether `path` leads to a directory, links followed beneath the root; `None` if it leads to nothing.
-    ///
-    /// # Errors
-    /// When it can't be looked at.
-    pub fn is_directory(&self, path: &Utf8Path) -> Result<Option<bool>> {
-        let looking = || format!("looking at {path} in root {}", self.path);
-        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
-            return Ok(None);
-        };
-        let stat = rustix::fs::fstat(&file).with_context(looking)?;
-        Ok(Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
-    }
-
-    /// Who may do what with what lies at `path`, itself not followed; `None` for nothing.
-    ///
-    /// # Errors
-    /// When it can't be looked at.
-    pub fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
-        let looking = || format!("looking at {path} in root {}", self.path);
-        let (parent, name) = beneath::split(path)?;
-        let parent =
-            beneath::open(&self.fd, parent, OFlags::PATH | OFlags::DIRECTORY).with_context(looking)?;
-        let Some(parent) = parent else { return Ok(None) };
-        let stat = beneath::stat(&parent, name).with_context(looking)?;
-        Ok(stat.map(|stat| Rights {
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            mode: (stat.st_mode & 0o7777) as u16,
-        }))
-    }
-
-    /// The names in the directory at `path` in byte order, links followed beneath the root; none if there is no
-    /// directory. What is no UTF-8 in a name is replaced.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
-        let reading = || format!("reading {path} in root {}", self.path);
-        let Some(dir) = beneath::open_dir(&self.fd, path).with_context(reading)? else {
-            return Ok(Vec::new());
-        };
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&dir).with_context(reading)? {
-            let entry = entry.with_context(reading)?;
-            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                names.push(entry.file_name().to_string_lossy().into_owned());
-            }
-        }
-        names.sort();
-        Ok(names)
-    }
-
-    /// Reads the tree of the directory at `path` back, contents digested by `jobs` threads.
-    ///
-    /// # Errors
-    /// When it is no directory, something in it can't be read, or the user interrupts.
-    pub fn scan(&self, path: &Utf8Path, jobs: usize, interrupt: &Interrupt) -> Result<Scan> {
-        let dir = beneath::open_dir(&self.fd, path);
-        dir.and_then(|dir| scan::scan(dir.context("it is not there")?, jobs, interrupt))
-            .with_context(|| format!("reading {path} in root {}", self.path))
-    }
-
     /// Begins a change: makes the staging directory.
     ///
     /// # Errors
@@ -239,6 +141,79 @@ impl Ground for Sysroot {
         beneath::open(&self.fd, path, OFlags::RDONLY | OFlags::NONBLOCK)
             .and_then(|file| file.map(|file| read_file(file, path, max)).transpose())
             .with_context(|| format!("reading {path} in root {}", self.path))
+    }
+}
+
+impl HostTree for Sysroot {
+    fn is_program(&self, path: &Utf8Path) -> Result<bool> {
+        let looking = || format!("looking at {path} in root {}", self.path);
+        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
+            return Ok(false);
+        };
+        let stat = rustix::fs::fstat(&file).with_context(looking)?;
+        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0)
+    }
+
+    fn metadata(&self, path: &Utf8Path) -> Result<Option<Stat>> {
+        let reading = || format!("looking at {path} in root {}", self.path);
+        let (parent, name) = beneath::split(path)?;
+        match beneath::open(&self.fd, parent, OFlags::RDONLY | OFlags::DIRECTORY).with_context(reading)? {
+            Some(parent) => scan::of(parent.as_fd(), name.as_bytes()).with_context(reading),
+            None => Ok(None),
+        }
+    }
+
+    fn is_directory(&self, path: &Utf8Path) -> Result<Option<bool>> {
+        let looking = || format!("looking at {path} in root {}", self.path);
+        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
+            return Ok(None);
+        };
+        let stat = rustix::fs::fstat(&file).with_context(looking)?;
+        Ok(Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
+    }
+
+    fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
+        let looking = || format!("looking at {path} in root {}", self.path);
+        let (parent, name) = beneath::split(path)?;
+        let parent =
+            beneath::open(&self.fd, parent, OFlags::PATH | OFlags::DIRECTORY).with_context(looking)?;
+        let Some(parent) = parent else { return Ok(None) };
+        let stat = beneath::stat(&parent, name).with_context(looking)?;
+        Ok(stat.map(|stat| Rights {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mode: (stat.st_mode & 0o7777) as u16,
+        }))
+    }
+
+    fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
+        let reading = || format!("reading {path} in root {}", self.path);
+        let Some(dir) = beneath::open_dir(&self.fd, path).with_context(reading)? else {
+            return Ok(Vec::new());
+        };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&dir).with_context(reading)? {
+            let entry = entry.with_context(reading)?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn scan(&self, path: &Utf8Path, jobs: usize, interrupt: &Interrupt) -> Result<Scan> {
+        let dir = beneath::open_dir(&self.fd, path);
+        dir.and_then(|dir| scan::scan(dir.context("it is not there")?, jobs, interrupt))
+            .with_context(|| format!("reading {path} in root {}", self.path))
+    }
+
+    fn as_kept(&self, tree: ImageTree) -> ImageTree {
+        tree
+    }
+
+    fn unkept(&self, _: &ImageTree) -> Option<Unkept> {
+        None
     }
 }
 

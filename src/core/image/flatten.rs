@@ -12,7 +12,7 @@ use super::compression::{Turn, Windows};
 use super::layer::{self, Budget, Cancelled, Job};
 
 pub use super::contents::{ContentStore, ContentWriter, Limits, Progress};
-use crate::tree::{Builder, Built, ImageTree, LayerDiff, SpecialKind, TreePath};
+use crate::tree::{Builder, Built, Entry, ImageTree, LayerDiff, Leaf, SpecialKind, Stat, TreePath};
 
 /// An entry that no host image can carry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,32 @@ pub struct Flattened {
     pub tree: ImageTree,
     /// What would be in it if it could, in path order.
     pub left_out: Vec<LeftOut>,
+    /// Entries of layers that not every host can keep, from the base upwards; they need not be in the tree.
+    pub odd: Vec<Odd>,
+}
+
+/// An entry whose name or link text is no UTF-8, or that has an attribute with an empty value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Odd {
+    /// As its layer names it.
+    pub path: TreePath,
+    /// Index of the layer, from the base upwards.
+    pub layer: usize,
+}
+
+impl Odd {
+    fn is(path: &TreePath, entry: &Entry) -> bool {
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+        let link = |leaf: &Leaf| matches!(leaf, Leaf::Symlink { target, .. } if !text(target));
+        let stat = match entry {
+            Entry::Dir(stat) => Some(stat),
+            Entry::Leaf(leaf) => Some(leaf.stat()),
+            Entry::HardLink(_) | Entry::LeftOut(_) => None,
+        };
+        let empty =
+            |stat: &Stat| stat.xattrs.iter().flat_map(|all| all.values()).any(|value| value.is_empty());
+        !text(path.as_bytes()) || matches!(entry, Entry::Leaf(leaf) if link(leaf)) || stat.is_some_and(empty)
+    }
 }
 
 /// Reads all layers of `image` and puts them together (OCI image specification, "Image Layer Filesystem Changeset").
@@ -45,6 +71,11 @@ pub fn flatten<S: ContentStore>(
 ) -> Result<Flattened> {
     let mut builder = Builder::default();
     let diffs = read_layers(image, limits, store, progress)?;
+    let mut odd = Vec::new();
+    for (layer, diff) in diffs.iter().enumerate() {
+        let found = diff.added.iter().filter(|(path, entry)| Odd::is(path, entry));
+        odd.extend(found.map(|(path, _)| Odd { path: path.clone(), layer }));
+    }
     for (index, diff) in diffs.into_iter().enumerate() {
         builder.apply(diff).with_context(|| layer::context(image, index))?;
     }
@@ -53,7 +84,7 @@ pub fn flatten<S: ContentStore>(
         store.discard(id)?;
     }
     let left_out = left_out.into_iter().map(|(path, kind)| LeftOut { path, kind }).collect();
-    Ok(Flattened { tree, left_out })
+    Ok(Flattened { tree, left_out, odd })
 }
 
 /// All layers from the base upwards. The largest is begun first, so that no thread is left alone with it at the end.

@@ -121,6 +121,15 @@ pub struct Bundle {
     pub files: BTreeMap<String, PlacedLeaf>,
 }
 
+/// A bundle directory as [`Bundle`] has it, `rootfs` taken from a commit.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Checksum of the commit. Its `rootfs` lies at the same path.
+    pub commit: String,
+    /// Everything else in the directory, by single names.
+    pub files: BTreeMap<String, PlacedLeaf>,
+}
+
 /// One change at one path, relative to the target's root. Parents of what is put exist by then.
 #[derive(Debug)]
 pub enum Change {
@@ -130,9 +139,9 @@ pub enum Change {
     Put(PlacedLeaf),
     /// Puts a bundle there; a bundle that is there goes away.
     PutBundle(Box<Bundle>),
-    /// Puts the bundle there that this commit (a checksum) has at the same path; a bundle that is there goes away. Only
-    /// for commits of one repository: nothing of the bundle is read or written.
-    AdoptBundle(String),
+    /// Puts a bundle there whose `rootfs` another commit has already; a bundle that is there goes away. Only for commits of
+    /// one repository: nothing of the `rootfs` is read or written.
+    AdoptBundle(Box<Adopted>),
     /// Takes away the file, link or bundle directory there.
     Remove,
     /// Takes away a directory that is empty by then; one that is not stays.
@@ -205,6 +214,13 @@ impl PlacedLeaf {
                 Body::Bytes(_) | Body::Content { .. } => None,
             },
         }
+    }
+}
+
+impl Adopted {
+    /// Bytes in the files beside `rootfs`.
+    pub fn bytes(&self) -> u64 {
+        self.files.values().map(PlacedLeaf::bytes).sum()
     }
 }
 

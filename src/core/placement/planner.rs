@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Bundle, Change, Found, Ground, PlacedFile, PlacedLeaf, Placement, Present};
+use super::{Adopted, Bundle, Change, Found, Ground, PlacedFile, PlacedLeaf, Placement, Present};
 use crate::digest::Digest;
 use crate::name::{ContainerName, GroupName};
 use crate::place;
@@ -38,6 +38,13 @@ pub struct Draft {
     pub clash: Clash,
     /// Paths at which a file or link of the host is put aside, whatever `clash` says.
     pub allowed: BTreeSet<Utf8PathBuf>,
+}
+
+/// A container of which all is decided.
+struct Settled {
+    name: ContainerName,
+    tree: ImageTree,
+    files: BTreeMap<String, PlacedLeaf>,
 }
 
 /// `unit.replace`.
@@ -102,6 +109,23 @@ impl<'a, G: Ground> Planner<'a, G> {
     /// # Errors
     /// When another group has the name, or something else stands where it puts things.
     pub fn embed(&mut self, draft: Draft) -> Result<()> {
+        let Settled { name, tree, files } = self.settle(draft)?;
+        let bundle = Bundle { name: name.clone(), tree, files };
+        self.put_bundle(&name, Change::PutBundle(Box::new(bundle)))
+    }
+
+    /// As [`Self::embed`], for a container whose `rootfs` this commit of the target's repository has at its place.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    pub fn adopt(&mut self, draft: Draft, commit: &str) -> Result<()> {
+        let Settled { name, files, .. } = self.settle(draft)?;
+        let adopted = Adopted { commit: commit.to_owned(), files };
+        self.put_bundle(&name, Change::AdoptBundle(Box::new(adopted)))
+    }
+
+    /// Decides everything about a container but how its bundle comes to its place.
+    fn settle(&mut self, draft: Draft) -> Result<Settled> {
         let Draft { mut record, inputs, tree, files, modes, directories, placed, clash, allowed } = draft;
         let name = record.name.clone();
         check_group(&self.present.embedded, &name, &record.group)?;
@@ -151,10 +175,9 @@ impl<'a, G: Ground> Planner<'a, G> {
             record: Digest::of(&json),
         };
         files.insert(place::RECORD_JSON.to_owned(), PlacedLeaf::of(json));
-        self.put_bundle(Bundle { name: name.clone(), tree, files })?;
         self.next.containers.insert(name.clone(), entry);
-        self.records.insert(name, record);
-        Ok(())
+        self.records.insert(name.clone(), record);
+        Ok(Settled { name, tree, files })
     }
 
     /// Removes a container with everything that belongs to it.
@@ -298,17 +321,16 @@ impl<'a, G: Ground> Planner<'a, G> {
         Ok(())
     }
 
-    fn put_bundle(&mut self, bundle: Bundle) -> Result<()> {
-        let path = place::bundle(&bundle.name);
-        if self.present.records.contains_key(&bundle.name) {
+    fn put_bundle(&mut self, name: &ContainerName, change: Change) -> Result<()> {
+        let path = place::bundle(name);
+        if self.present.records.contains_key(name) {
             self.over.insert(path.clone());
         } else if self.ground.probe(&path)? != Found::Nothing {
             bail!(
-                "placing container {}: /{path} exists in the target, but embedded.json does not list it; remove it",
-                bundle.name
+                "placing container {name}: /{path} exists in the target, but embedded.json does not list it; remove it"
             );
         }
-        self.bundles.push((path, Change::PutBundle(Box::new(bundle))));
+        self.bundles.push((path, change));
         Ok(())
     }
 

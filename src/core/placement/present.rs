@@ -30,7 +30,7 @@ impl Present {
     ///
     /// # Errors
     /// When one can't be read, is of a newer version, the way to them is no directory, or a record is not the one that the index names.
-    pub fn read(ground: &impl Ground) -> Result<Self> {
+    pub fn read(ground: &dyn Ground) -> Result<Self> {
         let index = ground.read(place::EMBEDDED_JSON.as_ref(), MAX_RECORD_BYTES)?;
         let embedded = match index {
             Some(bytes) => from_json(&bytes, place::EMBEDDED_JSON)?,
@@ -55,7 +55,7 @@ impl Present {
     }
 }
 
-fn record(ground: &impl Ground, name: &ContainerName, digest: &Digest) -> Result<Record> {
+fn record(ground: &dyn Ground, name: &ContainerName, digest: &Digest) -> Result<Record> {
     let path = place::bundle(name).join(place::RECORD_JSON);
     let bytes = ground.read(&path, MAX_RECORD_BYTES)?.with_context(|| {
         format!("reading the record of container {name}: {path} is missing; `verify` tells what else is")

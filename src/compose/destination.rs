@@ -1,0 +1,121 @@
+//! What a compose or a remove changes: a host that is looked at, and the one way to change it.
+
+use anyhow::Result;
+use sysctr_core::epoch::Epoch;
+use sysctr_core::placement::Placement;
+
+use crate::interrupt::Interrupt;
+use crate::shelf::Shelf;
+use crate::target::branch::{Branch, Whereabouts};
+use crate::target::commit::{Commit, Composing, Written};
+use crate::target::host_tree::HostTree;
+use crate::target::sysroot::{Staging, Sysroot};
+
+/// A destination.
+pub trait Destination {
+    /// What it is as it stands.
+    type Host: HostTree;
+    /// A change of it under way.
+    type Change<'a>: Change
+    where
+        Self: 'a;
+
+    /// The host that is changed, or that the new one is made from.
+    fn host(&self) -> &Self::Host;
+
+    /// Another host of the same repository, whose containers may be taken instead of reading their images again.
+    fn earlier(&self) -> Option<&Commit>;
+
+    /// What is to be written when nothing of the host changes.
+    fn idle(&self) -> Idle;
+
+    /// Begins a change. What the target makes and no image names gets `epoch` as its time stamp.
+    ///
+    /// # Errors
+    /// When it can't be written. Nothing is left behind then.
+    fn begin(&self, epoch: Epoch) -> Result<Self::Change<'_>>;
+
+    /// Where a new commit goes, if one is made.
+    fn whereabouts(&self) -> Option<Whereabouts>;
+}
+
+/// What is to be written when nothing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Nothing: it is all there.
+    Nothing,
+    /// The host goes to another place, unchanged.
+    Host,
+}
+
+/// A change under way. Dropped, nothing of it is left behind.
+pub trait Change: Shelf {
+    /// Makes all changes of `placement`, or none; tells the new commit, if one is made.
+    ///
+    /// # Errors
+    /// When something fails or the user interrupts: the destination is as it was, or the message says what is left.
+    fn commit(self, placement: &Placement, interrupt: &Interrupt) -> Result<Option<Written>>;
+}
+
+impl Destination for Sysroot {
+    type Host = Self;
+    type Change<'a> = Staging<'a>;
+
+    fn host(&self) -> &Self {
+        self
+    }
+
+    fn earlier(&self) -> Option<&Commit> {
+        None
+    }
+
+    fn idle(&self) -> Idle {
+        Idle::Nothing
+    }
+
+    fn begin(&self, epoch: Epoch) -> Result<Staging<'_>> {
+        Sysroot::begin(self, epoch)
+    }
+
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        None
+    }
+}
+
+impl Change for Staging<'_> {
+    fn commit(self, placement: &Placement, interrupt: &Interrupt) -> Result<Option<Written>> {
+        Staging::commit(self, placement, interrupt).map(|()| None)
+    }
+}
+
+impl Destination for Branch {
+    type Host = Commit;
+    type Change<'a> = Composing<'a>;
+
+    fn host(&self) -> &Commit {
+        self.base()
+    }
+
+    fn earlier(&self) -> Option<&Commit> {
+        Branch::earlier(self)
+    }
+
+    fn idle(&self) -> Idle {
+        if self.is_at_base() { Idle::Nothing } else { Idle::Host }
+    }
+
+    /// No commit keeps time stamps.
+    fn begin(&self, _: Epoch) -> Result<Composing<'_>> {
+        Branch::begin(self)
+    }
+
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        Some(Branch::whereabouts(self))
+    }
+}
+
+impl Change for Composing<'_> {
+    fn commit(self, placement: &Placement, interrupt: &Interrupt) -> Result<Option<Written>> {
+        Composing::commit(self, placement, interrupt).map(Some)
+    }
+}
