@@ -193,3 +193,66 @@ fn removing_all_leaves_the_untouched_root() {
     Compose::into(&root).verb("remove").arg("--group").arg("test").arg("--launcher").run().expect_ok();
     Listing::of(&root.path()).expect_same(&untouched, Mtimes::All);
 }
+
+/// A repository of `mode` with a root as `base`.
+fn repository(dir: &Path, mode: &str, root: &Root) -> PathBuf {
+    let repo = dir.join(mode);
+    let ostree = |arguments: &[&str]| {
+        Command::new("ostree").arg(format!("--repo={}", repo.display())).args(arguments).run().expect_ok()
+    };
+    ostree(&["init", &format!("--mode={mode}")]);
+    let tree = format!("--tree=dir={}", root.path().display());
+    ostree(&["commit", "--branch=base", "--timestamp=@1600000000", &tree]);
+    repo
+}
+
+/// Composes these containers; tells the new commit.
+fn commit(repo: &Path, names: &[&str], circumstances: impl FnOnce(Compose) -> Compose) -> String {
+    let compose = Compose::into_commit(repo, "base", "host").manifest(manifest(names)).add_launcher();
+    let compose = compose.under(["env", "-u", "SOURCE_DATE_EPOCH"]).arg("--format").arg("json");
+    let compose = names.iter().fold(compose, |compose, name| compose.with(&image(name)));
+    // Images and manifest may be read by anybody.
+    Command::new("chmod").args(["-R", "a+rX"]).arg(compose.work_dir()).run().expect_ok();
+    let told = circumstances(compose).run().expect_ok().json();
+    let checksum = told["commit"]["checksum"].as_str().expect("a checksum").to_owned();
+    let named = Command::new("ostree").arg(format!("--repo={}", repo.display())).args(["rev-parse", "host"]);
+    assert_eq!(named.run().expect_ok().stdout().trim(), checksum);
+    checksum
+}
+
+#[test]
+fn a_commit_is_the_same_in_any_repository_by_anybody_and_at_any_time() {
+    const USER: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let (root, disk) = (root(), scratch());
+    let names = ["hello", "nginx", "whiteouts"];
+    // Ordinary users come to it, and to a composer of their own.
+    Command::new("chmod").arg("0755").arg(disk.path()).run().expect_ok();
+    let mut checksums = Vec::new();
+    for (number, mode) in ["archive", "bare", "bare-user", "archive", "bare-user"].iter().enumerate() {
+        let dir = disk.path().join(number.to_string());
+        std::fs::create_dir(&dir).expect("a new directory");
+        let repo = repository(&dir, mode, &root);
+        checksums.push(commit(&repo, &names, |compose| match number {
+            0 => compose,
+            1 => compose.env("TZ", "Pacific/Chatham").arg("--jobs").arg("8"),
+            2 => compose.under(["sh", "-c", "umask 0777; exec \"$@\"", "sh"]).arg("--jobs").arg("1"),
+            3 => compose.env("NO_FAKE_STAT", "1").under(["faketime", "2040-02-29 12:00:00"]),
+            _ => {
+                Command::new("chown").args(["-R", "65534:65534"]).arg(&repo).run().expect_ok();
+                compose.under(["setpriv"].iter().chain(&USER).copied())
+            }
+        }));
+    }
+    checksums.sort();
+    checksums.dedup();
+    assert_eq!(checksums.len(), 1, "{checksums:?}");
+    // The date is the commit's own: another one is another commit of the same tree.
+    let repo = repository(&disk.path().join("0"), "bare-user", &root);
+    let dated = commit(&repo, &names, |compose| compose.under(["env", "SOURCE_DATE_EPOCH=1700000000"]));
+    assert_ne!(dated, checksums[0]);
+    let show = |repo: &Path, what: &str| {
+        let repo = format!("--repo={}", repo.display());
+        Command::new("ostree").arg(repo).args(["ls", "-dC", what, "/"]).run().expect_ok().stdout()
+    };
+    assert_eq!(show(&repo, "host"), show(&disk.path().join("0/archive"), "host"));
+}

@@ -1,9 +1,12 @@
 //! The commit target against libostree's own programs: what it writes, and that errors and kills leave the ref as it was.
 
+mod bench;
+mod judged;
 mod kills;
 mod oracle;
 mod refusals;
 mod steps;
+mod verbs;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -131,7 +131,8 @@ fn a_commit_is_ground_and_is_read_back() {
         let probe = |path: &str| commit.probe(path.into()).unwrap();
         let time = Mtime { seconds: 0, nanoseconds: 0 };
         assert_eq!(probe("etc/os-release"), Found::File { mode: 0o644, size: 8, mtime: time });
-        assert_eq!(probe("etc"), Found::Directory);
+        assert_eq!(probe("etc"), Found::Link("usr/etc".to_owned()));
+        assert_eq!(probe("usr/etc"), Found::Directory);
         assert_eq!(probe("lib"), Found::Link("usr/lib".to_owned()));
         assert_eq!(probe("lib/systemd/system/web.service"), probe("usr/lib/systemd/system/web.service"));
         assert_eq!(probe("usr/nothing/here"), Found::Nothing);

@@ -103,9 +103,15 @@ fn no_manifest() {
 
 /// Arguments, and what is wrong with them.
 const WRONG_ARGUMENTS: &[(&[&str], &str)] = &[
-    (&[], "the following required arguments were not provided: --sysroot <DIR> --manifest <FILE>"),
+    (
+        &[],
+        "the following required arguments were not provided: --manifest <FILE> <--sysroot <DIR>|--repo <DIR>>",
+    ),
     (&["--sysroot", "ROOT"], "the following required arguments were not provided: --manifest <FILE>"),
-    (&["-m", "containers.toml"], "the following required arguments were not provided: --sysroot <DIR>"),
+    (
+        &["-m", "containers.toml"],
+        "the following required arguments were not provided: <--sysroot <DIR>|--repo <DIR>>",
+    ),
     (
         &["--sysroot", "ROOT", "-m", "containers.toml", "oci:image"],
         "the argument '--manifest <FILE>' cannot be used with '[IMAGE]'",
@@ -139,7 +145,7 @@ const WRONG_ARGUMENTS: &[(&[&str], &str)] = &[
         &["--sysrot", "ROOT", "oci:image"],
         "unexpected argument '--sysrot' found; a similar argument exists: '--sysroot'",
     ),
-    (&["--repo", "ROOT", "oci:image"], "unexpected argument '--repo' found"),
+    (&["--repo", "ROOT", "oci:image"], "the following required arguments were not provided: --ref <REF>"),
     (
         &["plant", "--sysroot", "ROOT"],
         "invalid value 'plant' for '[IMAGE]': image \"plant\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:plant",

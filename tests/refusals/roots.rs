@@ -20,8 +20,9 @@ fn what_is_no_root() {
     fs::create_dir_all(at("empty")).unwrap();
     fs::create_dir_all(at("deployments/ostree/deploy/os")).unwrap();
     fs::create_dir_all(at("repository/ostree/repo")).unwrap();
-    let physical = "it is a physical ostree sysroot: its systems are read-only checkouts in ostree/deploy; compose into the \
-        root directory that its commit is made from (--repo and --deployment are not part of this version)";
+    let physical = "it is a physical ostree sysroot: its systems are read-only checkouts in ostree/deploy; compose into a \
+        commit of its repository (--repo DIR/ostree/repo --base REV --ref REF) and deploy that with `ostree admin \
+        deploy`; --deployment, which is to do both, is not part of this version";
     for (name, why) in [
         ("missing", "it does not exist"),
         ("file", "it is not a directory"),
@@ -118,7 +119,8 @@ fn a_user_without_rights() {
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let compose = ["-m", "containers.toml", "--add-launcher", "sysctr"];
     let ways_out = "run as root, or in a user namespace that has all owners (podman unshare, unshare --map-auto \
-        --map-root-user); the commit target, which needs neither, is not part of this version";
+        --map-root-user), or compose into a commit of an archive or bare-user repository (--repo), which needs \
+    neither";
     let message = |missing: &str| {
         format!(
             "opening root ROOT: this user may not set the owners that images need ({missing} missing); {ways_out}"
@@ -150,8 +152,8 @@ fn a_user_namespace_without_the_images_owners() {
         output,
         1,
         "writing into root ROOT, which is as it was: preparing usr/lib/containers/atomic/it: user 1000 is not in this user namespace; run as root, or in a user \
-         namespace that has all owners (podman unshare, unshare --map-auto --map-root-user); the commit target, which \
-         needs neither, is not part of this version",
+         namespace that has all owners (podman unshare, unshare --map-auto --map-root-user), or compose into a commit of an \
+         archive or bare-user repository (--repo), which needs neither",
     );
     stage.unchanged();
 }

@@ -38,7 +38,10 @@ impl Program {
 #[derive(Debug)]
 pub struct Compose {
     work: TempDir,
+    /// The root directory, or the repository.
     root: PathBuf,
+    /// For a repository: base and ref.
+    commit: Option<[String; 2]>,
     verb: Option<&'static str>,
     manifest: bool,
     args: Vec<OsString>,
@@ -57,12 +60,18 @@ impl Compose {
         Self {
             work: scratch(),
             root: root.to_owned(),
+            commit: None,
             verb: None,
             manifest: false,
             args: Vec::new(),
             env: Vec::new(),
             wrapper: Vec::new(),
         }
+    }
+
+    /// Into a commit made from `base`, which `reference` will name; `list`, `verify` and `remove` know no base.
+    pub fn into_commit(repo: &Path, base: &str, reference: &str) -> Self {
+        Self { commit: Some([base, reference].map(str::to_owned)), ..Self::into_dir(repo) }
     }
 
     /// A verb: `plan`, `list`, `verify`, `remove`.
@@ -154,9 +163,15 @@ impl Compose {
     /// The same with another verb, `None` for a compose.
     pub fn command_as(&self, verb: Option<&str>) -> Command {
         let mut command = Command::new(Program::Composer.path()).args(verb);
-        if verb != Some("lint") {
-            command = command.arg("--sysroot").arg(&self.root);
-        }
+        command = match &self.commit {
+            _ if verb == Some("lint") => command,
+            None => command.arg("--sysroot").arg(&self.root),
+            Some([base, reference]) => {
+                let based = matches!(verb, None | Some("plan"));
+                let command = if based { command.args(["--base", base]) } else { command };
+                command.arg("--repo").arg(&self.root).args(["--ref", reference])
+            }
+        };
         if self.manifest && matches!(verb, None | Some("plan" | "lint")) {
             command = command.args(["--manifest", "containers.toml"]);
         }

@@ -45,8 +45,9 @@ fn what_is_no_root() {
         fs::create_dir_all(at("physical/ostree/deploy/os")).unwrap();
         assert_eq!(
             refusal(&at("physical"), access),
-            "it is a physical ostree sysroot: its systems are read-only checkouts in ostree/deploy; compose into the \
-             root directory that its commit is made from (--repo and --deployment are not part of this version)"
+            "it is a physical ostree sysroot: its systems are read-only checkouts in ostree/deploy; compose into a \
+             commit of its repository (--repo DIR/ostree/repo --base REV --ref REF) and deploy that with `ostree admin \
+             deploy`; --deployment, which is to do both, is not part of this version"
         );
     }
     // A bootc image has a repository, and is a root.
@@ -81,7 +82,8 @@ fn a_read_only_root() {
 }
 
 const WAYS_OUT: &str = "run as root, or in a user namespace that has all owners (podman unshare, unshare \
-    --map-auto --map-root-user); the commit target, which needs neither, is not part of this version";
+    --map-auto --map-root-user), or compose into a commit of an archive or bare-user repository (--repo), which needs \
+    neither";
 
 #[test]
 fn users_who_may_not_set_owners() {

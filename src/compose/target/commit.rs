@@ -311,6 +311,9 @@ impl Transaction<'_> {
         if let Some(previous) = message.previous
             && commit.is_said_by(previous, root, &metadata, message)?
         {
+            // Ended, not aborted: libostree clears its staging directory only then.
+            repo.commit_transaction(Cancellable::NONE).context("ending the transaction")?;
+            self.open = false;
             return Ok((previous.to_owned(), Fate::Stood));
         }
         let tree = ostree::MutableTree::from_checksum(repo, &root.tree.hex(), &root.meta.hex());

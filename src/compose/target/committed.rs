@@ -25,6 +25,10 @@ impl Commit {
     }
 
     fn probe_here(&self, path: &Utf8Path) -> Result<Found> {
+        // As if it were a link: what lies in it lies elsewhere, and there is no second directory.
+        if path == "etc" && self.snapshot().etc_is_in_usr()? {
+            return Ok(Found::Link("usr/etc".to_owned()));
+        }
         Ok(match self.snapshot().resolve(path, Last::Kept)?.at {
             At::Nothing => Found::Nothing,
             At::Dir(_) => Found::Directory,

@@ -16,7 +16,7 @@ const NEEDED: [(u32, &str); 5] =
     [(0, "CAP_CHOWN"), (1, "CAP_DAC_OVERRIDE"), (3, "CAP_FOWNER"), (4, "CAP_FSETID"), (31, "CAP_SETFCAP")];
 
 const WAYS_OUT: &str = "run as root, or in a user namespace that has all owners (podman unshare, \
-    unshare --map-auto --map-root-user); or compose into a commit of an archive or bare-user repository (--repo), which needs neither";
+    unshare --map-auto --map-root-user), or compose into a commit of an archive or bare-user repository (--repo), which needs neither";
 
 /// Refuses what is not the root of a system that is not booted.
 ///

@@ -163,7 +163,11 @@ impl<L: Library> Snapshot<'_, L> {
         Ok(None)
     }
 
-    fn etc_is_in_usr(&self) -> Result<bool> {
+    /// Whether `/etc` is made from `/usr/etc` when the commit is deployed.
+    ///
+    /// # Errors
+    /// When the commit has both, or objects can't be read.
+    pub(super) fn etc_is_in_usr(&self) -> Result<bool> {
         let root = self.library.dirtree(&self.root.tree)?;
         let Some(usr) = root.dirs.get("usr") else { return Ok(false) };
         let in_usr = self.library.dirtree(&usr.tree)?.dirs.contains_key("etc");
