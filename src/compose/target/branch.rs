@@ -82,10 +82,12 @@ impl Branch {
             Base::Previous => naming.reference.as_str(),
         };
         let base = Commit::open(repo, rev)?;
-        base.mode().with_context(|| format!("composing in repository {repo}"))?;
+        let usable = base.mode().and_then(|_| base.is_whole());
+        usable.with_context(|| format!("composing in repository {repo}"))?;
         let reference = naming.reference.as_str();
         let stood = base.resolve(reference).with_context(|| format!("looking for ref {reference}"))?;
         let earlier = stood.as_ref().and_then(|checksum| Commit::open(repo, checksum).ok());
+        let earlier = earlier.filter(|earlier| earlier.is_whole().is_ok());
         let parent = match &naming.before {
             Before::None => Parent::None,
             Before::Previous => Parent::Previous,

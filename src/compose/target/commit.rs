@@ -41,6 +41,8 @@ pub struct Commit {
     checksum: String,
     /// The commit object.
     object: Variant,
+    /// Whether a pull left objects of it out.
+    partial: bool,
     root: DirRef,
     trees: RefCell<BTreeMap<Digest, Rc<DirTree>>>,
 }
@@ -66,7 +68,7 @@ impl Commit {
     /// Opens the commit that `rev` names (a ref or a checksum) in the repository at `path`.
     ///
     /// # Errors
-    /// When there is no such repository or commit, it is not whole, or its objects can't be read: with the way out.
+    /// When there is no such repository or commit, or it can't be read: with the way out.
     pub fn open(path: &Utf8Path, rev: &str) -> Result<Self> {
         let repo = ostree::Repo::new_for_path(path.as_std_path());
         if let Err(error) = repo.open(Cancellable::NONE) {
@@ -81,9 +83,7 @@ impl Commit {
             bail!("there is no such ref or commit; `ostree --repo={path} refs` lists the refs");
         };
         let (object, state) = repo.load_commit(&checksum)?;
-        if state.contains(ostree::RepoCommitState::PARTIAL) {
-            bail!("it is not whole: a pull of it was cut off, or left objects out; pull it again");
-        }
+        let partial = state.contains(ostree::RepoCommitState::PARTIAL);
         let bytes = |index: usize| -> Result<Digest> {
             let field = object.child_value(index);
             let bytes = field.fixed_array::<u8>().context("a field of it is no checksum")?;
@@ -91,7 +91,21 @@ impl Commit {
         };
         let root = DirRef { tree: bytes(6)?, meta: bytes(7)? };
         let (path, trees) = (path.to_owned(), RefCell::default());
-        Ok(Self { repo, path, checksum, object, root, trees })
+        Ok(Self { repo, path, checksum, object, partial, root, trees })
+    }
+
+    /// Refuses a commit whose objects need not all be here.
+    ///
+    /// # Errors
+    /// Then, with the way out.
+    pub(super) fn is_whole(&self) -> Result<()> {
+        if self.partial {
+            bail!(
+                "commit {} is not whole: a pull of it was cut off, or left objects out; pull it again",
+                self.checksum
+            );
+        }
+        Ok(())
     }
 
     /// The commit's checksum.
@@ -181,7 +195,8 @@ impl Commit {
         message: &Message<'_>,
     ) -> Result<bool> {
         // One that is broken is better written anew.
-        let Ok(other) = Self::of(self.repo.clone(), &self.path, other) else { return Ok(false) };
+        let other = Self::of(self.repo.clone(), &self.path, other);
+        let Some(other) = other.ok().filter(|other| !other.partial) else { return Ok(false) };
         let text = |index: usize| other.object.child_value(index).get::<String>().unwrap_or_default();
         let parent = other.object.child_value(1);
         let parent = parent.fixed_array::<u8>().unwrap_or_default();
