@@ -127,8 +127,9 @@ impl<'a> Decision<'a> {
         for chosen in &self.chosen {
             let name = &chosen.container.name;
             let progress = watch.reporter.of(name, watch.interrupt);
-            let target = Without { sysroot: self.target, own: self.present.records.get(name) };
-            let embedded = chosen.embed(self.request.limits, &target, shelf, &progress)?;
+            let own = self.present.records.get(name);
+            let target = Without { sysroot: self.target, own };
+            let embedded = chosen.embed(self.request.limits, &target, own, shelf, &progress)?;
             self.warnings.entry(name.clone()).or_default().extend(embedded.warnings);
             self.planner.embed(embedded.draft)?;
         }

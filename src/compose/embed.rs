@@ -1,6 +1,7 @@
 //! One container: from its image's layers to everything that is placed.
 
 mod outside;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
@@ -11,10 +12,10 @@ use sysctr_core::digest::{Digest, Hasher};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::exports::brought::{MAX_BYTES, contents};
 use sysctr_core::image::ResolvedImage;
-use sysctr_core::image::flatten::{Flattened, Limits, Progress, flatten};
+use sysctr_core::image::flatten::{Limits, Progress, READING, flatten};
 use sysctr_core::name::GroupName;
 use sysctr_core::place;
-use sysctr_core::placement::{Clash, Draft};
+use sysctr_core::placement::{Clash, Draft, Root};
 use sysctr_core::prepare::{self, MountTarget, Prepared, Target, prepare};
 use sysctr_core::record::{ImageRecord, LeftOutRecord, Record, TreeRecord, VERSION, to_json};
 use sysctr_core::settings::AbsolutePath;
@@ -22,12 +23,15 @@ use sysctr_core::tree::lookup::Found;
 use sysctr_core::tree::{ContentId, ImageTree, Leaf, dump};
 
 use outside::HostFiles;
+use standing::{Standing, Unfit};
 
 use crate::manifest::Container;
 use crate::shelf::Shelf;
 
 /// Largest `/etc/passwd` or `/etc/group` of an image that we read.
 const MAX_USERS_BYTES: u64 = 1 << 20;
+const PASSWD: &str = "etc/passwd";
+const GROUP: &str = "etc/group";
 /// What zstd's own command line takes by default: dumps compress well at once.
 const DUMP_LEVEL: i32 = 3;
 /// Lines of a dump that are digested and compressed at once.
@@ -76,6 +80,7 @@ impl Chosen<'_> {
             self.runtime.to_string(),
             self.architecture.to_string(),
             self.epoch.seconds().to_string(),
+            READING.to_string(),
         ];
         let mut hasher = Hasher::default();
         for part in parts.iter().map(String::as_bytes).chain([&to_json(&self.container.settings)[..]]) {
@@ -90,7 +95,8 @@ impl Chosen<'_> {
         if self.container.settings.unit.replace { Clash::PutAside } else { Clash::Refuse }
     }
 
-    /// Reads the image's layers and decides everything about the container. Contents go to `shelf`.
+    /// Decides everything about the container. Contents go to `shelf`. The image's layers are not read when `embedded`, what
+    /// the target has under the container's name, has the same image and nothing of it that is needed was changed.
     ///
     /// # Errors
     /// When the image's layers can't be read, or image and settings don't make a container.
@@ -98,35 +104,84 @@ impl Chosen<'_> {
         &self,
         limits: Limits,
         target: &dyn Target,
+        embedded: Option<&Record>,
+        shelf: &impl Shelf,
+        progress: &impl Progress,
+    ) -> Result<Embedded> {
+        let doing = || format!("embedding container {} from {}", self.container.name, self.container.image);
+        let mut unfit = None;
+        if let Some(record) = embedded.filter(|record| self.has_root(record)) {
+            match self.amend(record, target, shelf) {
+                Ok(Some(embedded)) => return Ok(embedded),
+                Ok(None) => {}
+                Err(error) => match error.downcast_ref::<Unfit>() {
+                    Some(why) => unfit = Some(why.to_string()),
+                    None => return Err(error.context(doing())),
+                },
+            }
+        }
+        let read = self.read(limits, target, shelf, progress);
+        let mut embedded = match &unfit {
+            Some(why) => read.with_context(|| format!("{} once more, because {why}", doing()))?,
+            None => read.with_context(doing)?,
+        };
+        embedded.warnings.extend(unfit.map(|why| format!("{why}; it was made from the image once more")));
+        Ok(embedded)
+    }
+
+    /// Whether an embedded container has the root that this one's layers make, but for mount targets.
+    fn has_root(&self, record: &Record) -> bool {
+        let (image, tree) = (&record.image, &record.tree);
+        (image.config, &image.diff_ids) == (self.image.config_document.digest, &self.image.config.diff_ids)
+            && (tree.epoch, tree.reading) == (self.epoch.seconds(), READING)
+    }
+
+    /// The container by the layers of its image.
+    fn read(
+        &self,
+        limits: Limits,
+        target: &dyn Target,
         shelf: &impl Shelf,
         progress: &impl Progress,
     ) -> Result<Embedded> {
         let name = &self.container.name;
-        let doing = || format!("embedding container {name} from {}", self.container.image);
         let mut store = shelf.store(name)?;
-        let flattened = flatten(&self.image, limits, &store, progress).with_context(doing)?;
-        let databases = ["etc/passwd", "etc/group"].map(|path| users(&flattened.tree, path));
-        let [passwd, group] = databases.map(|found| found.with_context(doing));
-        let (passwd, group) = (passwd?, group?);
-        let users = [&passwd, &group].into_iter().filter_map(Users::content);
-        let needed: Vec<_> = users.chain(contents(&flattened.tree)).collect();
-        if let Some(second) = shelf.again(&store, &needed) {
-            flatten(&self.image, limits, &second, progress).with_context(doing)?;
+        let flattened = flatten(&self.image, limits, &store, progress)?;
+        if let Some(second) = shelf.again(&store, &needed(&flattened.tree)?) {
+            flatten(&self.image, limits, &second, progress)?;
             store = second;
         }
-        let read = |users: Users| match users {
+        let read = |id, max| shelf.content(name, &store, id, max);
+        let prepared = self.prepare(&flattened.tree, target, &read)?;
+        let left_out = flattened.left_out.iter();
+        let left_out =
+            left_out.map(|it| LeftOutRecord { path: shown(it.path.as_bytes()), kind: it.kind }).collect();
+        self.draft(flattened.tree, Root::Made, left_out, prepared)
+    }
+
+    /// The container by what the target has of it; `None` when that can't become what it shall be. An [`Unfit`] error
+    /// tells what of it is not as it was made.
+    fn amend(&self, record: &Record, target: &dyn Target, shelf: &impl Shelf) -> Result<Option<Embedded>> {
+        let standing = Standing::open(record, target)?;
+        let prepared = self.prepare(standing.tree(), target, &|id, max| standing.read(id, max))?;
+        let Some(changes) = standing.changes(&prepared.mount_targets)? else { return Ok(None) };
+        standing.stage(&prepared.host, || shelf.store(&self.container.name))?;
+        let left_out = record.tree.left_out.clone();
+        self.draft(standing.into_tree(), Root::Stands(changes), left_out, prepared).map(Some)
+    }
+
+    fn prepare(&self, tree: &ImageTree, target: &dyn Target, read: ReadContent<'_>) -> Result<Prepared> {
+        let database = |path| match users(tree, path)? {
             Users::None => Ok(None),
             Users::Empty => Ok(Some(Vec::new())),
-            Users::Content(id) => {
-                shelf.content(name, &store, id, MAX_USERS_BYTES).map(Some).with_context(doing)
-            }
+            Users::Content(id) => read(id, MAX_USERS_BYTES).map(Some),
         };
-        let (passwd, group) = (read(passwd)?, read(group)?);
-        let prepared = prepare(&prepare::Input {
-            name,
+        let (passwd, group) = (database(PASSWD)?, database(GROUP)?);
+        prepare(&prepare::Input {
+            name: &self.container.name,
             settings: &self.container.settings,
             image: &self.image.config,
-            tree: &flattened.tree,
+            tree,
             passwd: passwd.as_deref(),
             group: group.as_deref(),
             runtime: &self.runtime,
@@ -134,13 +189,11 @@ impl Chosen<'_> {
             config: &self.image.config_document.digest,
             image_name: &self.image_name(),
             read: &|leaf| match leaf {
-                Leaf::File { content: Some(id), .. } => shelf.content(name, &store, *id, MAX_BYTES),
+                Leaf::File { content: Some(id), .. } => read(*id, MAX_BYTES),
                 Leaf::File { .. } | Leaf::Symlink { .. } => Ok(Vec::new()),
             },
             target,
         })
-        .with_context(doing)?;
-        self.draft(flattened, prepared)
     }
 
     /// What templates get as the image's name: nothing of a path on this machine.
@@ -152,9 +205,15 @@ impl Chosen<'_> {
         }
     }
 
-    fn draft(&self, flattened: Flattened, prepared: Prepared) -> Result<Embedded> {
+    /// `tree` is the image's.
+    fn draft(
+        &self,
+        mut tree: ImageTree,
+        root: Root,
+        left_out: Vec<LeftOutRecord>,
+        prepared: Prepared,
+    ) -> Result<Embedded> {
         let name = &self.container.name;
-        let Flattened { mut tree, left_out } = flattened;
         make_mount_targets(&mut tree, &prepared.mount_targets)?;
         let (digest, dump) = dumped(&tree)?;
         let tree_record = TreeRecord {
@@ -162,15 +221,13 @@ impl Chosen<'_> {
             entries: tree.entries(),
             bytes: tree.file_bytes(),
             epoch: self.epoch.seconds(),
+            reading: READING,
             mount_targets: prepared
                 .mount_targets
                 .iter()
                 .map(|target| shown(target.path.as_bytes()))
                 .collect(),
-            left_out: left_out
-                .iter()
-                .map(|it| LeftOutRecord { path: shown(it.path.as_bytes()), kind: it.kind })
-                .collect(),
+            left_out,
         };
         let record = self.record(tree_record, &prepared);
         let mut files = self.documents();
@@ -193,6 +250,7 @@ impl Chosen<'_> {
             record,
             inputs: self.inputs(),
             tree,
+            root,
             files,
             modes,
             directories: host.directories,
@@ -239,6 +297,18 @@ impl Chosen<'_> {
         }
         files
     }
+}
+
+/// Reads a content of the image of at most so many bytes.
+type ReadContent<'a> = &'a dyn Fn(ContentId, u64) -> Result<Vec<u8>>;
+
+/// The contents that preparing a container asks for.
+///
+/// # Errors
+/// When a user database is too large, or links to it lead nowhere.
+fn needed(tree: &ImageTree) -> Result<Vec<ContentId>> {
+    let databases = [users(tree, PASSWD)?, users(tree, GROUP)?];
+    Ok(databases.iter().filter_map(Users::content).chain(contents(tree)).collect())
 }
 
 /// The image's own user or group database.

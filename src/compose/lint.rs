@@ -65,7 +65,7 @@ fn look(request: &Request<'_>, container: &Container, watch: &Watch<'_>) -> Resu
         epoch: request.epoch,
     };
     let progress = watch.reporter.of(&container.name, watch.interrupt);
-    chosen.embed(request.limits, &Unseen, &Nowhere, &progress)
+    chosen.embed(request.limits, &Unseen, None, &Nowhere, &progress)
 }
 
 fn told(container: &Container, embedded: &Embedded) -> Vec<Finding> {

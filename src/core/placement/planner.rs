@@ -1,5 +1,6 @@
 //! From what is embedded and what shall be to the list of changes.
 
+mod amend;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ pub struct Draft {
     pub inputs: Digest,
     /// `rootfs`, mount targets included.
     pub tree: ImageTree,
+    /// How that comes into the target.
+    pub root: Root,
     /// Files of the bundle directory.
     pub files: BTreeMap<String, Vec<u8>>,
     /// Modes of those that are not 0644.
@@ -38,6 +41,16 @@ pub struct Draft {
     pub clash: Clash,
     /// Paths at which a file or link of the host is put aside, whatever `clash` says.
     pub allowed: BTreeSet<Utf8PathBuf>,
+}
+
+/// How the root file system of a container comes into the target.
+#[derive(Debug)]
+pub enum Root {
+    /// It is made, from the contents of the image that were staged.
+    Made,
+    /// It stands in the container's bundle, made with the same epoch; these changes, in order and by paths relative to
+    /// `rootfs`, make it the tree.
+    Stands(Vec<(Utf8PathBuf, Change)>),
 }
 
 /// `unit.replace`.
@@ -102,7 +115,8 @@ impl<'a, G: Ground> Planner<'a, G> {
     /// # Errors
     /// When another group has the name, or something else stands where it puts things.
     pub fn embed(&mut self, draft: Draft) -> Result<()> {
-        let Draft { mut record, inputs, tree, files, modes, directories, placed, clash, allowed } = draft;
+        let Draft { mut record, inputs, tree, root, files, modes, directories, placed, clash, allowed } =
+            draft;
         let name = record.name.clone();
         check_group(&self.present.embedded, &name, &record.group)?;
         let old = self.present.records.get(&name);
@@ -151,7 +165,10 @@ impl<'a, G: Ground> Planner<'a, G> {
             record: Digest::of(&json),
         };
         files.insert(place::RECORD_JSON.to_owned(), PlacedLeaf::of(json));
-        self.put_bundle(Bundle { name: name.clone(), tree, files })?;
+        match root {
+            Root::Made => self.put_bundle(Bundle { name: name.clone(), tree, files })?,
+            Root::Stands(changes) => self.amend(&name, changes, files)?,
+        }
         self.next.containers.insert(name.clone(), entry);
         self.records.insert(name, record);
         Ok(())

@@ -106,6 +106,7 @@ fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
         entries: 0,
         bytes: 0,
         epoch: 1,
+        reading: 1,
         mount_targets: Vec::new(),
         left_out: Vec::new(),
     };
@@ -128,6 +129,7 @@ fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
         record,
         inputs: Digest::of(unit.as_bytes()),
         tree: ImageTree::new(),
+        root: Root::Made,
         files: BTreeMap::from([("config.json".into(), b"{}".to_vec())]),
         placed: vec![
             (crate::place::unit(&name), PlacedLeaf::of(unit.as_bytes().to_vec())),
