@@ -109,6 +109,7 @@ impl<'a> Decision<'a> {
             let known = present.embedded.containers.get(&container.name);
             labels.insert(&container.name, choice.image.config.labels.clone());
             if known.is_none_or(|known| known.inputs != choice.inputs()) {
+                choice.find_layers(present.records.get(&container.name))?;
                 chosen.push(choice);
             }
         }
@@ -183,7 +184,8 @@ fn choose<'a>(
         architecture: Some(architecture),
         pin: container.pin,
     };
-    let image = image::resolve(&wanted).with_context(|| format!("resolving container {}", container.name))?;
+    let image = image::resolve_documents(&wanted)
+        .with_context(|| format!("resolving container {}", container.name))?;
     Ok(Chosen {
         container,
         group: &request.manifest.group,

@@ -1,10 +1,10 @@
 //! One container: from its image's layers to everything that is placed.
 
+mod dumped;
 mod outside;
 mod standing;
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
 
 use anyhow::{Context, Result, ensure};
 use sysctr_core::arch::Architecture;
@@ -20,8 +20,9 @@ use sysctr_core::prepare::{self, MountTarget, Prepared, Target, prepare};
 use sysctr_core::record::{ImageRecord, LeftOutRecord, Record, TreeRecord, VERSION, to_json};
 use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::lookup::Found;
-use sysctr_core::tree::{ContentId, ImageTree, Leaf, dump};
+use sysctr_core::tree::{ContentId, ImageTree, Leaf};
 
+use dumped::dumped;
 use outside::HostFiles;
 use standing::{Standing, Unfit};
 
@@ -32,10 +33,6 @@ use crate::shelf::Shelf;
 const MAX_USERS_BYTES: u64 = 1 << 20;
 const PASSWD: &str = "etc/passwd";
 const GROUP: &str = "etc/group";
-/// What zstd's own command line takes by default: dumps compress well at once.
-const DUMP_LEVEL: i32 = 3;
-/// Lines of a dump that are digested and compressed at once.
-const DUMP_BUFFER: usize = 64 << 10;
 
 /// A container whose image is known: everything that decides its bytes.
 #[derive(Debug)]
@@ -93,6 +90,19 @@ impl Chosen<'_> {
     /// What happens when a unit of the host has its name.
     pub fn clash(&self) -> Clash {
         if self.container.settings.unit.replace { Clash::PutAside } else { Clash::Refuse }
+    }
+
+    /// Looks whether the image's layers are there, unless `embedded` has what they make.
+    ///
+    /// # Errors
+    /// When one is missing or has another size.
+    pub fn find_layers(&self, embedded: Option<&Record>) -> Result<()> {
+        if embedded.is_some_and(|record| self.has_root(record)) {
+            return Ok(());
+        }
+        let Container { name, image, .. } = self.container;
+        let found = self.image.find_layers().with_context(|| format!("reading image {image}"));
+        found.with_context(|| format!("resolving container {name}"))
     }
 
     /// Decides everything about the container. Contents go to `shelf`. The image's layers are not read when `embedded`, what
@@ -342,37 +352,6 @@ fn users(tree: &ImageTree, path: &str) -> Result<Users> {
         }
         Found::File(_) => Ok(Users::Empty),
         Found::Dir(_) | Found::Missing => Ok(Users::None),
-    }
-}
-
-/// Digest of the tree's dump, and the dump compressed. It is never whole in memory: of a million entries it has 150 MB.
-fn dumped(tree: &ImageTree) -> Result<(Digest, Vec<u8>)> {
-    let compressor = zstd::Encoder::new(Vec::new(), DUMP_LEVEL).context("compressing the tree's dump")?;
-    let mut tee =
-        BufWriter::with_capacity(DUMP_BUFFER, Digesting { inner: compressor, hasher: Hasher::default() });
-    dump::write_to(tree, &mut tee).context("compressing the tree's dump")?;
-    let Digesting { inner, hasher } = tee
-        .into_inner()
-        .map_err(std::io::IntoInnerError::into_error)
-        .context("compressing the tree's dump")?;
-    Ok((hasher.finish(), inner.finish().context("compressing the tree's dump")?))
-}
-
-/// Digests what it passes on.
-struct Digesting<W> {
-    inner: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for Digesting<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
     }
 }
 
