@@ -11,11 +11,10 @@ use sysctr_core::image::{self, Wanted};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::placement::{Placement, Planned, Planner, Present};
-use sysctr_core::record::VERSION;
 use sysctr_core::settings::AbsolutePath;
 
 use crate::destination::{Change as _, Destination, Idle};
-use crate::embed::{Chosen, Embedded, Standing};
+use crate::embed::{self, Chosen, Embedded, Known};
 use crate::ground::Without;
 use crate::interrupt::Interrupt;
 use crate::launcher;
@@ -104,15 +103,6 @@ impl<'a> Earlier<'a> {
         let present = Present::read(commit).ok()?;
         Some(Self { commit, present })
     }
-
-    /// The container, if it is made from equal inputs.
-    fn standing(&self, chosen: &Chosen<'_>) -> Option<Standing<'_>> {
-        let name = &chosen.container.name;
-        let entry = self.present.embedded.containers.get(name)?;
-        let record = self.present.records.get(name)?;
-        let fits = entry.inputs == chosen.inputs() && record.version == VERSION;
-        fits.then_some(Standing { ground: self.commit, record })
-    }
 }
 
 /// A compose while it is decided.
@@ -152,6 +142,9 @@ impl<'a, D: Destination> Decision<'a, D> {
             let known = present.embedded.containers.get(&container.name);
             labels.insert(&container.name, choice.image.config.labels.clone());
             if known.is_none_or(|known| known.inputs != choice.inputs()) {
+                let there = earlier.map(|earlier| &earlier.present);
+                let standing = [Some(present), there].into_iter().flatten();
+                choice.find_layers(standing.filter_map(|it| it.records.get(&container.name)))?;
                 chosen.push(choice);
             }
         }
@@ -170,26 +163,19 @@ impl<'a, D: Destination> Decision<'a, D> {
         let host = self.destination.host();
         for chosen in &self.chosen {
             let name = &chosen.container.name;
-            let target = Without { host, own: self.present.records.get(name) };
-            let standing = self.earlier.and_then(|earlier| Some((earlier.standing(chosen)?, earlier.commit)));
-            let adopted = standing.and_then(|(standing, commit)| {
-                // Whatever is wrong with the other commit, the image has it all.
-                Some((chosen.adopt(&standing, &target).ok().flatten()?, commit))
+            let here = self.present.records.get(name);
+            let target = Without { host, own: here };
+            let earlier = self.earlier.map(|earlier| (earlier, Without { host: earlier.commit, own: None }));
+            let earlier = earlier.as_ref().and_then(|(earlier, tree)| {
+                let record = earlier.present.records.get(name)?;
+                Some(embed::Earlier { record, tree, commit: earlier.commit.checksum() })
             });
-            let warnings = match adopted {
-                Some((Embedded { draft, warnings, .. }, commit)) => {
-                    self.planner.adopt(draft, commit.checksum())?;
-                    warnings
-                }
-                None => {
-                    let progress = watch.reporter.of(name, watch.interrupt);
-                    let embedded = chosen.embed(self.request.limits, &target, shelf, &progress)?;
-                    keepable(host, chosen, &embedded)?;
-                    self.planner.embed(embedded.draft)?;
-                    embedded.warnings
-                }
-            };
-            self.warnings.entry(name.clone()).or_default().extend(warnings);
+            let progress = watch.reporter.of(name, watch.interrupt);
+            let known = Known { here, earlier };
+            let embedded = chosen.embed(self.request.limits, &target, known, shelf, &progress)?;
+            keepable(host, chosen, &embedded)?;
+            self.warnings.entry(name.clone()).or_default().extend(embedded.warnings);
+            self.planner.embed(embedded.draft)?;
         }
         for name in &self.leaving {
             self.planner.remove(name)?;
@@ -251,7 +237,8 @@ fn choose<'a>(
         architecture: Some(architecture),
         pin: container.pin,
     };
-    let image = image::resolve(&wanted).with_context(|| format!("resolving container {}", container.name))?;
+    let image = image::resolve_documents(&wanted)
+        .with_context(|| format!("resolving container {}", container.name))?;
     Ok(Chosen {
         container,
         group: &request.manifest.group,

@@ -1,10 +1,10 @@
 //! One container: from its image's layers to everything that is placed.
 
-mod adopt;
+mod dumped;
 mod outside;
+mod standing;
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
 
 use anyhow::{Context, Result, ensure};
 use sysctr_core::arch::Architecture;
@@ -12,28 +12,27 @@ use sysctr_core::digest::{Digest, Hasher};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::exports::brought::{MAX_BYTES, contents};
 use sysctr_core::image::ResolvedImage;
-use sysctr_core::image::flatten::{Flattened, Limits, Odd, Progress, flatten};
+use sysctr_core::image::flatten::{Limits, Odd, Progress, READING, flatten};
 use sysctr_core::name::GroupName;
 use sysctr_core::place;
-use sysctr_core::placement::{Clash, Draft};
+use sysctr_core::placement::{Clash, Draft, Root};
 use sysctr_core::prepare::{self, MountTarget, Prepared, Target, prepare};
 use sysctr_core::record::{ImageRecord, LeftOutRecord, Record, TreeRecord, VERSION, to_json};
 use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::lookup::Found;
-use sysctr_core::tree::{ContentId, ImageTree, Leaf, dump};
+use sysctr_core::tree::{ContentId, ImageTree, Leaf};
 
-pub use adopt::Standing;
+use dumped::dumped;
 use outside::HostFiles;
+use standing::{Standing, Unfit};
 
 use crate::manifest::Container;
 use crate::shelf::Shelf;
 
 /// Largest `/etc/passwd` or `/etc/group` of an image that we read.
 const MAX_USERS_BYTES: u64 = 1 << 20;
-/// What zstd's own command line takes by default: dumps compress well at once.
-const DUMP_LEVEL: i32 = 3;
-/// Lines of a dump that are digested and compressed at once.
-const DUMP_BUFFER: usize = 64 << 10;
+const PASSWD: &str = "etc/passwd";
+const GROUP: &str = "etc/group";
 
 /// A container whose image is known: everything that decides its bytes.
 #[derive(Debug)]
@@ -59,20 +58,29 @@ pub struct Embedded {
     pub draft: Draft,
     /// One sentence each.
     pub warnings: Vec<String>,
-    /// See [`Flattened::odd`].
+    /// See [`sysctr_core::image::flatten::Flattened::odd`]; none when no layer was read.
     pub odd: Vec<Odd>,
 }
 
-/// An image's root, and a way to its contents.
-struct Source<'a> {
-    tree: ImageTree,
-    left_out: Vec<LeftOutRecord>,
-    /// Reads a content of at most so many bytes.
-    read: &'a dyn Fn(ContentId, u64) -> Result<Vec<u8>>,
+/// What stands of a container already, so that its image's layers need not be read.
+#[derive(Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// What the target has under its name.
+    pub here: Option<&'a Record>,
+    /// What another commit of the target's repository has under its name.
+    pub earlier: Option<Earlier<'a>>,
 }
 
-/// The image's user databases.
-const USERS: [&str; 2] = ["etc/passwd", "etc/group"];
+/// A container in another commit of the target's repository.
+#[derive(Clone, Copy)]
+pub struct Earlier<'a> {
+    /// Its record.
+    pub record: &'a Record,
+    /// The commit's tree.
+    pub tree: &'a dyn Target,
+    /// The commit's checksum.
+    pub commit: &'a str,
+}
 
 impl Chosen<'_> {
     /// Digest over everything that decides the container's bytes. Every part is preceded by its length, so that
@@ -91,6 +99,7 @@ impl Chosen<'_> {
             self.runtime.to_string(),
             self.architecture.to_string(),
             self.epoch.seconds().to_string(),
+            READING.to_string(),
         ];
         let mut hasher = Hasher::default();
         for part in parts.iter().map(String::as_bytes).chain([&to_json(&self.container.settings)[..]]) {
@@ -105,7 +114,21 @@ impl Chosen<'_> {
         if self.container.settings.unit.replace { Clash::PutAside } else { Clash::Refuse }
     }
 
-    /// Reads the image's layers and decides everything about the container. Contents go to `shelf`.
+    /// Looks whether the image's layers are there, unless one of `standing` has what they make.
+    ///
+    /// # Errors
+    /// When one is missing or has another size.
+    pub fn find_layers<'r>(&self, mut standing: impl Iterator<Item = &'r Record>) -> Result<()> {
+        if standing.any(|record| self.has_root(record)) {
+            return Ok(());
+        }
+        let Container { name, image, .. } = self.container;
+        let found = self.image.find_layers().with_context(|| format!("reading image {image}"));
+        found.with_context(|| format!("resolving container {name}"))
+    }
+
+    /// Decides everything about the container. Contents go to `shelf`. The image's layers are not read when what is known of
+    /// the container has the same image and nothing of it that is needed was changed.
     ///
     /// # Errors
     /// When the image's layers can't be read, or image and settings don't make a container.
@@ -113,47 +136,117 @@ impl Chosen<'_> {
         &self,
         limits: Limits,
         target: &dyn Target,
+        known: Known<'_>,
+        shelf: &impl Shelf,
+        progress: &impl Progress,
+    ) -> Result<Embedded> {
+        let doing = || format!("embedding container {} from {}", self.container.name, self.container.image);
+        let mut unfit = None;
+        if let Some(record) = known.here.filter(|record| self.has_root(record)) {
+            match self.amend(record, target, shelf) {
+                Ok(Some(embedded)) => return Ok(embedded),
+                Ok(None) => {}
+                Err(error) => match error.downcast_ref::<Unfit>() {
+                    Some(why) => unfit = Some(why.to_string()),
+                    None => return Err(error.context(doing())),
+                },
+            }
+        }
+        if let Some(earlier) = known.earlier.filter(|earlier| self.has_root(earlier.record)) {
+            match self.adopt(earlier, target, shelf) {
+                Ok(Some(embedded)) => return Ok(embedded),
+                Ok(None) => {}
+                // Whatever is wrong with the other commit, the image has it all.
+                Err(error) => {
+                    let why = error.downcast_ref::<Unfit>();
+                    unfit = unfit.or(why.map(|why| format!("{why} in commit {}", earlier.commit)));
+                }
+            }
+        }
+        let read = self.read(limits, target, shelf, progress);
+        let mut embedded = match &unfit {
+            Some(why) => read.with_context(|| format!("{} once more, because {why}", doing()))?,
+            None => read.with_context(doing)?,
+        };
+        embedded.warnings.extend(unfit.map(|why| format!("{why}; it was made from the image once more")));
+        Ok(embedded)
+    }
+
+    /// Whether an embedded container has the root that this one's layers make, but for mount targets.
+    fn has_root(&self, record: &Record) -> bool {
+        let (image, tree) = (&record.image, &record.tree);
+        (image.config, &image.diff_ids) == (self.image.config_document.digest, &self.image.config.diff_ids)
+            && (tree.epoch, tree.reading) == (self.epoch.seconds(), READING)
+            && record.version == VERSION
+    }
+
+    /// The container by the layers of its image.
+    fn read(
+        &self,
+        limits: Limits,
+        target: &dyn Target,
         shelf: &impl Shelf,
         progress: &impl Progress,
     ) -> Result<Embedded> {
         let name = &self.container.name;
-        let doing = || format!("embedding container {name} from {}", self.container.image);
         let mut store = shelf.store(name)?;
-        let flattened = flatten(&self.image, limits, &store, progress).with_context(doing)?;
-        let databases = USERS.map(|path| users(&flattened.tree, path).with_context(doing));
-        let [passwd, group] = databases;
-        let (passwd, group) = (passwd?, group?);
-        let users = [&passwd, &group].into_iter().filter_map(Users::content);
-        let needed: Vec<_> = users.chain(contents(&flattened.tree)).collect();
-        if let Some(second) = shelf.again(&store, &needed) {
-            flatten(&self.image, limits, &second, progress).with_context(doing)?;
+        let flattened = flatten(&self.image, limits, &store, progress)?;
+        if let Some(second) = shelf.again(&store, &needed(&flattened.tree)?) {
+            flatten(&self.image, limits, &second, progress)?;
             store = second;
         }
-        let Flattened { tree, left_out, odd } = flattened;
-        let left_out = left_out
-            .iter()
-            .map(|it| LeftOutRecord { path: shown(it.path.as_bytes()), kind: it.kind })
-            .collect();
         let read = |id, max| shelf.content(name, &store, id, max);
-        let embedded = self.settle(Source { tree, left_out, read: &read }, target).with_context(doing)?;
-        Ok(Embedded { odd, ..embedded })
+        let prepared = self.prepare(&flattened.tree, target, &read)?;
+        let left_out = flattened.left_out.iter();
+        let left_out =
+            left_out.map(|it| LeftOutRecord { path: shown(it.path.as_bytes()), kind: it.kind }).collect();
+        let embedded = self.draft(flattened.tree, Root::Made, left_out, prepared)?;
+        Ok(Embedded { odd: flattened.odd, ..embedded })
     }
 
-    /// Decides everything about the container, its image's root known.
-    fn settle(&self, source: Source<'_>, target: &dyn Target) -> Result<Embedded> {
-        let Source { tree, left_out, read } = source;
-        let users = |path| match users(&tree, path)? {
-            Users::None => anyhow::Ok(None),
+    /// The container by what the target has of it; `None` when that can't become what it shall be. An [`Unfit`] error
+    /// tells what of it is not as it was made.
+    fn amend(&self, record: &Record, target: &dyn Target, shelf: &impl Shelf) -> Result<Option<Embedded>> {
+        let standing = Standing::open(record, target)?;
+        let prepared = self.prepare(standing.tree(), target, &|id, max| standing.read(id, max))?;
+        let Some(changes) = standing.changes(&prepared.mount_targets)? else { return Ok(None) };
+        standing.stage(&prepared.host, || shelf.store(&self.container.name))?;
+        let left_out = record.tree.left_out.clone();
+        self.draft(standing.into_tree(), Root::Stands(changes), left_out, prepared).map(Some)
+    }
+
+    /// The container by its root in another commit; `None` when the target asks for other mount targets. An [`Unfit`] error
+    /// tells what of it is not as it was made.
+    fn adopt(
+        &self,
+        earlier: Earlier<'_>,
+        target: &dyn Target,
+        shelf: &impl Shelf,
+    ) -> Result<Option<Embedded>> {
+        let Earlier { record, tree, commit } = earlier;
+        let standing = Standing::open(record, tree)?;
+        let prepared = self.prepare(standing.tree(), target, &|id, max| standing.read(id, max))?;
+        if standing.changes(&prepared.mount_targets)?.is_none_or(|changes| !changes.is_empty()) {
+            return Ok(None);
+        }
+        standing.stage(&prepared.host, || shelf.store(&self.container.name))?;
+        let left_out = record.tree.left_out.clone();
+        let root = Root::Adopted(commit.to_owned());
+        self.draft(standing.into_tree(), root, left_out, prepared).map(Some)
+    }
+
+    fn prepare(&self, tree: &ImageTree, target: &dyn Target, read: ReadContent<'_>) -> Result<Prepared> {
+        let database = |path| match users(tree, path)? {
+            Users::None => Ok(None),
             Users::Empty => Ok(Some(Vec::new())),
             Users::Content(id) => read(id, MAX_USERS_BYTES).map(Some),
         };
-        let [passwd, group] = USERS.map(users);
-        let (passwd, group) = (passwd?, group?);
-        let prepared = prepare(&prepare::Input {
+        let (passwd, group) = (database(PASSWD)?, database(GROUP)?);
+        prepare(&prepare::Input {
             name: &self.container.name,
             settings: &self.container.settings,
             image: &self.image.config,
-            tree: &tree,
+            tree,
             passwd: passwd.as_deref(),
             group: group.as_deref(),
             runtime: &self.runtime,
@@ -165,8 +258,7 @@ impl Chosen<'_> {
                 Leaf::File { .. } | Leaf::Symlink { .. } => Ok(Vec::new()),
             },
             target,
-        })?;
-        self.draft(tree, left_out, prepared)
+        })
     }
 
     /// What templates get as the image's name: nothing of a path on this machine.
@@ -178,9 +270,11 @@ impl Chosen<'_> {
         }
     }
 
+    /// `tree` is the image's.
     fn draft(
         &self,
         mut tree: ImageTree,
+        root: Root,
         left_out: Vec<LeftOutRecord>,
         prepared: Prepared,
     ) -> Result<Embedded> {
@@ -192,6 +286,7 @@ impl Chosen<'_> {
             entries: tree.entries(),
             bytes: tree.file_bytes(),
             epoch: self.epoch.seconds(),
+            reading: READING,
             mount_targets: prepared
                 .mount_targets
                 .iter()
@@ -220,6 +315,7 @@ impl Chosen<'_> {
             record,
             inputs: self.inputs(),
             tree,
+            root,
             files,
             modes,
             directories: host.directories,
@@ -268,6 +364,18 @@ impl Chosen<'_> {
     }
 }
 
+/// Reads a content of the image of at most so many bytes.
+type ReadContent<'a> = &'a dyn Fn(ContentId, u64) -> Result<Vec<u8>>;
+
+/// The contents that preparing a container asks for.
+///
+/// # Errors
+/// When a user database is too large, or links to it lead nowhere.
+fn needed(tree: &ImageTree) -> Result<Vec<ContentId>> {
+    let databases = [users(tree, PASSWD)?, users(tree, GROUP)?];
+    Ok(databases.iter().filter_map(Users::content).chain(contents(tree)).collect())
+}
+
 /// The image's own user or group database.
 enum Users {
     /// It has none.
@@ -299,37 +407,6 @@ fn users(tree: &ImageTree, path: &str) -> Result<Users> {
         }
         Found::File(_) => Ok(Users::Empty),
         Found::Dir(_) | Found::Missing => Ok(Users::None),
-    }
-}
-
-/// Digest of the tree's dump, and the dump compressed. It is never whole in memory: of a million entries it has 150 MB.
-fn dumped(tree: &ImageTree) -> Result<(Digest, Vec<u8>)> {
-    let compressor = zstd::Encoder::new(Vec::new(), DUMP_LEVEL).context("compressing the tree's dump")?;
-    let mut tee =
-        BufWriter::with_capacity(DUMP_BUFFER, Digesting { inner: compressor, hasher: Hasher::default() });
-    dump::write_to(tree, &mut tee).context("compressing the tree's dump")?;
-    let Digesting { inner, hasher } = tee
-        .into_inner()
-        .map_err(std::io::IntoInnerError::into_error)
-        .context("compressing the tree's dump")?;
-    Ok((hasher.finish(), inner.finish().context("compressing the tree's dump")?))
-}
-
-/// Digests what it passes on.
-struct Digesting<W> {
-    inner: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for Digesting<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
     }
 }
 

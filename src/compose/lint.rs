@@ -10,7 +10,7 @@ use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::{ImageTree, Leaf, Node, TreePath, Xattrs};
 
 use crate::compose::Watch;
-use crate::embed::{Chosen, Embedded, shown};
+use crate::embed::{Chosen, Embedded, Known, shown};
 use crate::manifest::{Container, Manifest};
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
 use crate::shelf::Nowhere;
@@ -65,7 +65,7 @@ fn look(request: &Request<'_>, container: &Container, watch: &Watch<'_>) -> Resu
         epoch: request.epoch,
     };
     let progress = watch.reporter.of(&container.name, watch.interrupt);
-    chosen.embed(request.limits, &Unseen, &Nowhere, &progress)
+    chosen.embed(request.limits, &Unseen, Known::default(), &Nowhere, &progress)
 }
 
 fn told(container: &Container, embedded: &Embedded) -> Vec<Finding> {

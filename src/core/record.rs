@@ -129,12 +129,23 @@ pub struct TreeRecord {
     pub bytes: u64,
     /// Seconds since 1970: the time stamp of entries to which the image gives none.
     pub epoch: i64,
+    /// Which reading of layers made it ([`crate::image::flatten::READING`]).
+    #[serde(default = "first_reading", skip_serializing_if = "is_first_reading")]
+    pub reading: u32,
     /// Paths that the image lacks and that were made because something is mounted there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mount_targets: Vec<String>,
     /// Device nodes, FIFOs and sockets of the image that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOutRecord>,
+}
+
+fn first_reading() -> u32 {
+    1
+}
+
+fn is_first_reading(reading: &u32) -> bool {
+    *reading == first_reading()
 }
 
 /// An entry of the image that no host image can carry.

@@ -1,5 +1,6 @@
 //! The commit target against libostree's own programs: what it writes, and that errors and kills leave the ref as it was.
 
+mod amend;
 mod bench;
 mod judged;
 mod kills;

@@ -64,14 +64,15 @@ impl Ground {
 
     fn first(&self) -> Compose {
         let (hello, whiteouts) = (Image::hello(), Image::whiteouts());
-        let text = manifest(&[("hello", &hello, ""), ("whiteouts", &whiteouts, BARE)]);
+        let mounts = "run = { tmpfs = ['/first/inner'] }";
+        let text = manifest(&[("hello", &hello, mounts), ("whiteouts", &whiteouts, BARE)]);
         self.compose().manifest(text).with(&hello).with(&whiteouts).add_launcher()
     }
 
-    /// One container is changed, one added, one removed.
+    /// One container is changed, so that its root stays but for mount targets, one added, one removed.
     fn second(&self) -> Compose {
         let (hello, whiteouts) = (Image::hello(), Image::whiteouts());
-        let changed = "enable = false\nrun = { env = { SECOND = '1' } }";
+        let changed = "enable = false\nrun = { env = { SECOND = '1' }, tmpfs = ['/second/inner'] }";
         let text = manifest(&[("hello", &hello, changed), ("later", &whiteouts, BARE)]);
         self.compose().manifest(text).with(&hello).with(&whiteouts).add_launcher()
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::mounts::{Mount, Place};
 use super::process::Cwd;
 use crate::tree::lookup::{Found, NotInserted};
-use crate::tree::{ImageTree, Node, TreePath};
+use crate::tree::{ImageTree, Leaf, Node, Stat, TreePath};
 
 /// A path to be made in the root because a mount needs it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,41 @@ pub enum MountTargetKind {
     File,
 }
 
+impl MountTargetKind {
+    /// Its permission bits.
+    pub fn mode(self) -> u16 {
+        match self {
+            Self::Directory => 0o755,
+            Self::StickyDirectory => 0o1777,
+            Self::File => 0o644,
+        }
+    }
+}
+
 impl MountTarget {
+    /// What `tree` has at `path`, if that can be a mount target of ours: root's, of one of our modes, without time stamp or
+    /// attributes; a file is empty.
+    pub fn at(tree: &ImageTree, path: &TreePath) -> Option<Self> {
+        use MountTargetKind::{Directory, File, StickyDirectory};
+        let is = |stat: &Stat, kind: &MountTargetKind| *stat == Stat::implied(kind.mode());
+        let kind = match tree.node(path)? {
+            Node::Dir(dir) => [Directory, StickyDirectory].into_iter().find(|kind| is(&dir.stat, kind)),
+            Node::Leaf(id) => match tree.leaf(*id) {
+                Leaf::File { stat, size: 0, .. } => Some(File).filter(|kind| is(stat, kind)),
+                Leaf::File { .. } | Leaf::Symlink { .. } => None,
+            },
+        };
+        kind.map(|kind| Self { path: path.clone(), kind })
+    }
+
+    /// Takes out of `tree` what [`Self::insert`] made; whether it could. What holds something stays.
+    pub fn remove(&self, tree: &mut ImageTree) -> bool {
+        let Some((parent, name)) = self.path.parent().zip(self.path.file_name()) else { return false };
+        let Some(parent) = tree.dir_mut(&parent) else { return false };
+        let holds = matches!(parent.children.get(&name), Some(Node::Dir(dir)) if !dir.children.is_empty());
+        !holds && parent.children.remove(&name).is_some()
+    }
+
     /// Makes it in `tree`. In the order of `missing`, parents are there.
     ///
     /// # Errors
@@ -51,7 +85,7 @@ impl MountTarget {
                     _ => return Err(NotInserted::NoParent(self.path.clone())),
                 }
             }
-            dir.stat.mode = 0o1777;
+            dir.stat.mode = self.kind.mode();
         }
         Ok(())
     }

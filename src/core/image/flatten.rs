@@ -14,6 +14,10 @@ use super::layer::{self, Budget, Cancelled, Job};
 pub use super::contents::{ContentStore, ContentWriter, Limits, Progress};
 use crate::tree::{Builder, Built, Entry, ImageTree, LayerDiff, Leaf, SpecialKind, Stat, TreePath};
 
+/// Counts up whenever equal layers come to give another tree. A tree of an earlier reading that stands in a target is not
+/// taken for that of its image.
+pub const READING: u32 = 1;
+
 /// An entry that no host image can carry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeftOut {

@@ -288,16 +288,27 @@ fn read_document(origin: &Origin, descriptor: &Descriptor) -> Result<Document> {
 
 /// File name, digest and size of a blob, which is there and has the size that its descriptor says.
 fn found(origin: &Origin, descriptor: &Descriptor) -> Result<(String, Digest, u64)> {
+    let (name, digest, size) = described(descriptor)?;
+    look(origin, &name, &digest, size)?;
+    Ok((name, digest, size))
+}
+
+/// File name, digest and size of a blob.
+fn described(descriptor: &Descriptor) -> Result<(String, Digest, u64)> {
     let digest: Digest = descriptor.digest.parse()?;
-    let name = format!("blobs/sha256/{}", digest.hex());
-    let expected = u64::try_from(descriptor.size).ok();
-    let expected = expected.with_context(|| format!("blob {digest} has the size {}", descriptor.size))?;
-    let found = origin.size(&name)?.with_context(|| format!("there is no {name}"))?;
+    let size = u64::try_from(descriptor.size).ok();
+    let size = size.with_context(|| format!("blob {digest} has the size {}", descriptor.size))?;
+    Ok((format!("blobs/sha256/{}", digest.hex()), digest, size))
+}
+
+/// Looks whether a blob is there and has this size.
+pub(super) fn look(origin: &Origin, name: &str, digest: &Digest, expected: u64) -> Result<()> {
+    let found = origin.size(name)?.with_context(|| format!("there is no {name}"))?;
     if found != expected {
         let wrong = super::blob::WrongBlob::Size { expected, found, more: false };
         return Err(anyhow::Error::new(wrong).context(format!("blob {digest}")));
     }
-    Ok((name, digest, expected))
+    Ok(())
 }
 
 fn read_index(origin: &Origin, descriptor: &Descriptor) -> Result<(Document, Vec<Descriptor>)> {
@@ -352,11 +363,11 @@ fn finish(
     );
     let config_document =
         read_document(&origin, &manifest.config).context("reading the image configuration")?;
-    let layers = manifest.layers.iter().map(|layer| as_blob(&origin, layer)).collect::<Result<Vec<_>>>()?;
+    let layers = manifest.layers.iter().map(as_blob).collect::<Result<Vec<_>>>()?;
     ResolvedImage::new(origin, trail, Some(document), config_document, layers, architecture)
 }
 
-fn as_blob(origin: &Origin, layer: &Descriptor) -> Result<LayerBlob> {
+fn as_blob(layer: &Descriptor) -> Result<LayerBlob> {
     let Descriptor { digest, media_type, .. } = layer;
     if media_type.contains(".nondistributable.") || media_type.contains(".foreign.") {
         bail!("layer {digest} is of the kind {media_type:?}, which lies elsewhere and is not read");
@@ -365,8 +376,7 @@ fn as_blob(origin: &Origin, layer: &Descriptor) -> Result<LayerBlob> {
         LAYERS.contains(&&**media_type),
         "layer {digest} has the media type {media_type:?}, which is not known"
     );
-    // Here, so that a missing or shortened blob is told before hours of work.
-    let (name, digest, size) = found(origin, layer).context("looking for a layer")?;
+    let (name, digest, size) = described(layer).context("looking for a layer")?;
     Ok(LayerBlob { name, digest: Some(digest), size })
 }
 

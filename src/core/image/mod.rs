@@ -145,6 +145,19 @@ impl ResolvedImage {
         self.layers[index].size
     }
 
+    /// Looks whether all layers are there and have their size, so that a missing or shortened blob is told before hours of
+    /// work.
+    ///
+    /// # Errors
+    /// With the first that is not.
+    pub fn find_layers(&self) -> Result<()> {
+        let described = self.layers.iter().filter_map(|layer| Some((layer, layer.digest?)));
+        for (LayerBlob { name, size, .. }, digest) in described {
+            layout::look(&self.origin, name, &digest, *size).context("looking for a layer")?;
+        }
+        Ok(())
+    }
+
     /// A layer for people: its digest, or its name where it has none.
     fn layer_name(&self, index: usize) -> String {
         let layer = &self.layers[index];
@@ -160,13 +173,23 @@ impl ResolvedImage {
     }
 }
 
-/// Finds an image and reads its documents; of its layers nothing is read yet.
+/// Finds an image, reads its documents and looks for its layers, of which nothing is read yet.
 ///
 /// # Errors
 /// When there is no such image (the message lists what is there), more than one fits, a document's bytes do not
 /// match their digest and size, its media type is unknown, its architecture or operating system is another than
-/// wanted, or it does not match the pin.
+/// wanted, it does not match the pin, or a layer is missing.
 pub fn resolve(wanted: &Wanted<'_>) -> Result<ResolvedImage> {
+    let image = resolve_documents(wanted)?;
+    image.find_layers().with_context(|| format!("reading image {}", wanted.reference))?;
+    Ok(image)
+}
+
+/// The same, but an OCI image's layers may be missing.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_documents(wanted: &Wanted<'_>) -> Result<ResolvedImage> {
     let path = wanted.base.join(wanted.reference.path());
     let resolved = match wanted.reference.transport() {
         Transport::Oci => layout::resolve(Origin::Dir(path), wanted),

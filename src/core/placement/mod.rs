@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
-pub use planner::{Clash, Draft, Planned, Planner, check_group};
+pub use planner::{Clash, Draft, Planned, Planner, Root, check_group};
 pub use present::Present;
 
 use crate::digest::Digest;

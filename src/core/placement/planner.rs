@@ -1,5 +1,6 @@
 //! From what is embedded and what shall be to the list of changes.
 
+mod amend;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ pub struct Draft {
     pub inputs: Digest,
     /// `rootfs`, mount targets included.
     pub tree: ImageTree,
+    /// How that comes into the target.
+    pub root: Root,
     /// Files of the bundle directory.
     pub files: BTreeMap<String, Vec<u8>>,
     /// Modes of those that are not 0644.
@@ -40,11 +43,16 @@ pub struct Draft {
     pub allowed: BTreeSet<Utf8PathBuf>,
 }
 
-/// A container of which all is decided.
-struct Settled {
-    name: ContainerName,
-    tree: ImageTree,
-    files: BTreeMap<String, PlacedLeaf>,
+/// How the root file system of a container comes into the target.
+#[derive(Debug)]
+pub enum Root {
+    /// It is made, from the contents of the image that were staged.
+    Made,
+    /// It stands in the container's bundle, made with the same epoch; these changes, in order and by paths relative to
+    /// `rootfs`, make it the tree.
+    Stands(Vec<(Utf8PathBuf, Change)>),
+    /// This commit of the target's repository has it in the container's bundle.
+    Adopted(String),
 }
 
 /// `unit.replace`.
@@ -109,24 +117,8 @@ impl<'a, G: Ground> Planner<'a, G> {
     /// # Errors
     /// When another group has the name, or something else stands where it puts things.
     pub fn embed(&mut self, draft: Draft) -> Result<()> {
-        let Settled { name, tree, files } = self.settle(draft)?;
-        let bundle = Bundle { name: name.clone(), tree, files };
-        self.put_bundle(&name, Change::PutBundle(Box::new(bundle)))
-    }
-
-    /// As [`Self::embed`], for a container whose `rootfs` this commit of the target's repository has at its place.
-    ///
-    /// # Errors
-    /// As [`Self::embed`].
-    pub fn adopt(&mut self, draft: Draft, commit: &str) -> Result<()> {
-        let Settled { name, files, .. } = self.settle(draft)?;
-        let adopted = Adopted { commit: commit.to_owned(), files };
-        self.put_bundle(&name, Change::AdoptBundle(Box::new(adopted)))
-    }
-
-    /// Decides everything about a container but how its bundle comes to its place.
-    fn settle(&mut self, draft: Draft) -> Result<Settled> {
-        let Draft { mut record, inputs, tree, files, modes, directories, placed, clash, allowed } = draft;
+        let Draft { mut record, inputs, tree, root, files, modes, directories, placed, clash, allowed } =
+            draft;
         let name = record.name.clone();
         check_group(&self.present.embedded, &name, &record.group)?;
         let old = self.present.records.get(&name);
@@ -175,9 +167,19 @@ impl<'a, G: Ground> Planner<'a, G> {
             record: Digest::of(&json),
         };
         files.insert(place::RECORD_JSON.to_owned(), PlacedLeaf::of(json));
+        match root {
+            Root::Made => {
+                let bundle = Bundle { name: name.clone(), tree, files };
+                self.put_bundle(&name, Change::PutBundle(Box::new(bundle)))?;
+            }
+            Root::Stands(changes) => self.amend(&name, changes, files)?,
+            Root::Adopted(commit) => {
+                self.put_bundle(&name, Change::AdoptBundle(Box::new(Adopted { commit, files })))?;
+            }
+        }
         self.next.containers.insert(name.clone(), entry);
-        self.records.insert(name.clone(), record);
-        Ok(Settled { name, tree, files })
+        self.records.insert(name, record);
+        Ok(())
     }
 
     /// Removes a container with everything that belongs to it.

@@ -106,6 +106,7 @@ fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
         entries: 0,
         bytes: 0,
         epoch: 1,
+        reading: 1,
         mount_targets: Vec::new(),
         left_out: Vec::new(),
     };
@@ -128,6 +129,7 @@ fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
         record,
         inputs: Digest::of(unit.as_bytes()),
         tree: ImageTree::new(),
+        root: Root::Made,
         files: BTreeMap::from([("config.json".into(), b"{}".to_vec())]),
         placed: vec![
             (crate::place::unit(&name), PlacedLeaf::of(unit.as_bytes().to_vec())),
@@ -212,6 +214,46 @@ fn the_same_again_touches_only_the_bundle_and_the_index() {
         ["*bundle usr/lib/containers/atomic/web", "*put usr/lib/containers/atomic/embedded.json"]
     );
     assert_eq!(embed(&mut map, vec![], &[]).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_root_that_stands_is_changed_where_it_differs() {
+    let mut map = Map::host();
+    let mut first = draft("web", "g", "[Unit]", Clash::Refuse);
+    first.files.insert("gone.json".into(), b"{}".to_vec());
+    first.files.insert("same.json".into(), b"{}".to_vec());
+    embed(&mut map, vec![first], &[]).unwrap();
+    let other = |unit: &str, root| {
+        let mut other = draft("web", "g", unit, Clash::Refuse);
+        other.files = BTreeMap::from(["config.json", "same.json"].map(|file| (file.into(), b"{}".to_vec())));
+        other.root = root;
+        other
+    };
+    let directory = || Change::MakeDirectory(Stat::implied(0o755));
+    let root = Root::Stands(vec![("old".into(), Change::RemoveDirectory), ("new".into(), directory())]);
+    // Whatever the record says of a file.
+    let tampered = PlacedLeaf::of(b"{ }".to_vec());
+    map.0.insert("usr/lib/containers/atomic/web/config.json".into(), tampered);
+    map.1.insert("usr/lib/containers/atomic/web/rootfs/old".into());
+    let amended = embed(&mut map, vec![other("[Unit] # 2", root)], &[]).unwrap();
+    assert_eq!(
+        amended,
+        [
+            "*rmdir usr/lib/containers/atomic/web/rootfs/old",
+            "mkdir usr/lib/containers/atomic/web/rootfs/new",
+            "*remove usr/lib/containers/atomic/web/gone.json",
+            "*put usr/lib/containers/atomic/web/config.json",
+            "*put usr/lib/containers/atomic/web/record.json",
+            "*put usr/lib/systemd/system/web.service",
+            "*put usr/lib/containers/atomic/embedded.json",
+        ]
+    );
+    let mut made = Map::host();
+    embed(&mut made, vec![other("[Unit] # 2", Root::Made)], &[]).unwrap();
+    map.1.remove(Utf8Path::new("usr/lib/containers/atomic/web/rootfs/new"));
+    assert_eq!(map, made);
+    let error = embed(&mut Map::host(), vec![other("[Unit]", Root::Stands(Vec::new()))], &[]).unwrap_err();
+    assert_eq!(error.to_string(), "placing container web: it is not embedded, so that no root of it stands");
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl ImageTree {
     }
 
     /// The directory at `path`, no symbolic link followed.
-    pub(super) fn dir_mut(&mut self, path: &TreePath) -> Option<&mut Dir> {
+    pub(crate) fn dir_mut(&mut self, path: &TreePath) -> Option<&mut Dir> {
         path.parts().try_fold(&mut self.root, |dir, part| match dir.children.get_mut(part) {
             Some(Node::Dir(inner)) => Some(&mut **inner),
             _ => None,
