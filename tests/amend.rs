@@ -317,6 +317,27 @@ fn what_is_not_needed_and_was_tampered_with_is_told_as_before() {
     assert!(!verify.contains(".json"), "{verify}");
 }
 
+#[test]
+fn a_host_file_comes_from_the_root_that_stands_only_as_it_was() {
+    let images = Images::new();
+    let serve = |port: &str| one("oci:images/exports:serve", &format!("set = {{ PORT = '{port}' }}"));
+    let root = images.composed(&serve("81"));
+    let secret = "rootfs/exports/hostfs/etc/serve/secret";
+    fs::write(root.join(BUNDLE).join(secret), "S").unwrap();
+    // What the host has of it goes too, and is put there again.
+    fs::remove_file(root.join("etc/serve/secret")).unwrap();
+    let done = images.compose(&root, &serve("82")).run().expect_ok();
+    let warning =
+        format!("warning: /{BUNDLE}/{secret} was changed after the compose; it was made from the image");
+    assert!(done.stdout().contains(&warning), "{}", done.story());
+    assert_eq!(fs::read_to_string(root.join("etc/serve/secret")).unwrap(), "s");
+    images.spoil();
+    fs::remove_file(root.join("etc/serve/secret")).unwrap();
+    images.compose(&root, &serve("83")).run().expect_ok();
+    assert_eq!(fs::read_to_string(root.join("etc/serve/secret")).unwrap(), "s");
+    Compose::into(&root).verb("verify").run().expect_ok();
+}
+
 /// Told, not asserted: machines differ.
 #[test]
 fn how_long_it_takes_for_an_image_of_many_files() {
