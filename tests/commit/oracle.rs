@@ -113,6 +113,12 @@ fn metadata_is_the_bases_as_far_as_it_stays_true() {
     assert!(!show.contains("of-the-base"), "{show}");
     let time = printed(&mut ostree(repo.as_std_path(), &["log", "host"]));
     assert!(time.contains("2020-09-13 12:26:40 +0000"), "{time}");
+    // Sizes are the base's objects' only.
+    let sized = ["commit", "--branch=sized", "--generate-sizes", "--timestamp=@1", "--tree=ref=base"];
+    done(&mut ostree(repo.as_std_path(), &sized));
+    run("first", &repo, "sized", "of-sized", 1).unwrap();
+    let raw = |rev: &str| printed(&mut ostree(repo.as_std_path(), &["show", "--raw", rev]));
+    assert!(raw("sized").contains("ostree.sizes") && !raw("of-sized").contains("ostree.sizes"));
     // A commit whose ref-binding is another's could not be pulled.
     let other = scratch.path().join("other");
     done(&mut ostree(&other, &["init", "--mode=archive"]));
