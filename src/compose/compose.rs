@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
 use sysctr_core::arch::Architecture;
 use sysctr_core::epoch::Epoch;
-use sysctr_core::image::flatten::Limits;
+use sysctr_core::image::flatten::{Limits, flatten};
 use sysctr_core::image::{self, Wanted};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
@@ -22,10 +22,10 @@ use crate::progress::Reporter;
 use crate::relations::{self, Labels};
 use crate::report::ComposeReport;
 use crate::shelf::{Nowhere, Shelf};
-use crate::target::sysroot::Sysroot;
+use crate::target::sysroot::{NarrowOwners, Sysroot};
 
-/// systemd itself is some 100 KiB; a file above this is something else.
-const MAX_SYSTEMD_BYTES: u64 = 64 << 20;
+/// An ELF file's header tells what it is for within these bytes (elf(5)).
+const ELF_BYTES: usize = 20;
 
 /// What a compose was asked.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ pub fn compose(request: &Request<'_>, target: &Sysroot, watch: &Watch<'_>) -> Re
     if decision.is_idle() {
         return decision.report();
     }
+    decision.foresee_owners(watch)?;
     let staging = target.begin(request.epoch)?;
     decision.embed(&staging, watch)?;
     let (planned, report) = decision.finish()?;
@@ -138,6 +139,21 @@ impl<'a> Decision<'a> {
         Ok(())
     }
 
+    /// Refuses owners that a user namespace lacks before anything is staged. That costs a reading of the layers, there
+    /// only.
+    fn foresee_owners(&self, watch: &Watch<'_>) -> Result<()> {
+        let Some(owners) = NarrowOwners::read()? else { return Ok(()) };
+        for chosen in &self.chosen {
+            let name = &chosen.container.name;
+            let doing = || format!("embedding container {name} from {}", chosen.container.image);
+            let progress = watch.reporter.of(name, watch.interrupt);
+            let store = Nowhere.store(name)?;
+            let flattened = flatten(&chosen.image, self.request.limits, &store, &progress);
+            flattened.and_then(|flattened| owners.tree(&flattened.tree)).with_context(doing)?;
+        }
+        Ok(())
+    }
+
     fn report(self) -> Result<ComposeReport> {
         self.finish().map(|(_, report)| report)
     }
@@ -205,7 +221,7 @@ fn leaving(present: &Present, manifest: &Manifest) -> Vec<ContainerName> {
 
 /// The architecture that the target is for: systemd's. Never the builder's.
 fn architecture(target: &Sysroot, asked: Option<Architecture>) -> Result<Architecture> {
-    let systemd = target.read(place::SYSTEMD.as_ref(), MAX_SYSTEMD_BYTES)?;
+    let systemd = target.head(place::SYSTEMD.as_ref(), ELF_BYTES)?;
     match (systemd.as_deref().and_then(Architecture::of_elf), asked) {
         (Some(found), Some(asked)) if found != asked => {
             bail!("composing for {asked}: /{} of the target is for {found}", place::SYSTEMD)

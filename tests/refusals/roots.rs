@@ -149,7 +149,7 @@ fn a_user_namespace_without_the_images_owners() {
     says(
         output,
         1,
-        "writing into root ROOT, which is as it was: preparing usr/lib/containers/atomic/it: user 1000 is not in this user namespace; run as root, or in a user \
+        "embedding container it from oci:image: user 1000 is not in this user namespace; run as root, or in a user \
          namespace that has all owners (podman unshare, unshare --map-auto --map-root-user); the commit target, which \
          needs neither, is not part of this version",
     );
