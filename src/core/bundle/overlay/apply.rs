@@ -153,7 +153,7 @@ fn lay(list: &mut Vec<Value>, laid: &Laid) {
     };
     let first = list.iter().position(|mount| same(mount) || below(mount));
     let before = first.map_or(list.len(), |first| list[..first].iter().filter(|mount| !same(mount)).count());
-    list.retain(|mount| !same(mount) && !(laid.hides && below(mount)));
+    list.retain(|mount| !(same(mount) || laid.hides && below(mount)));
     list.insert(before.min(list.len()), laid.mount.clone());
 }
 

@@ -133,6 +133,16 @@ pub fn fit(rendered: &[u8], fit: &Fit<'_>) -> Result<Fitted> {
     Ok(Fitted { text: unit.to_string(), starts, install, warnings })
 }
 
+/// What a payload needs that talks to systemd itself.
+fn settle_notify(unit: &mut UnitFile) {
+    // The payload is no child of systemd's main process.
+    unit.set("Service", "NotifyAccess", "all");
+    if unit.last("Service", "WatchdogSignal").is_none() {
+        // docs/decisions.md, "`WatchdogSignal=SIGKILL`".
+        unit.add("Service", "WatchdogSignal", "SIGKILL");
+    }
+}
+
 /// The parts of a unit that the way of starting decides.
 fn settle(unit: &mut UnitFile, fit: &Fit<'_>, warnings: &mut Vec<String>) {
     let was = unit.last("Service", "Type").map(str::to_owned);
@@ -156,12 +166,7 @@ fn settle(unit: &mut UnitFile, fit: &Fit<'_>, warnings: &mut Vec<String>) {
         Form::Foreground | Form::Notify => unit.remove("Service", "PIDFile"),
     }
     if fit.form == Form::Notify {
-        // The payload is no child of systemd's main process.
-        unit.set("Service", "NotifyAccess", "all");
-        if unit.last("Service", "WatchdogSignal").is_none() {
-            // docs/decisions.md, "`WatchdogSignal=SIGKILL`".
-            unit.add("Service", "WatchdogSignal", "SIGKILL");
-        }
+        settle_notify(unit);
     }
     if kind == "oneshot" {
         let restart = unit.last("Service", "Restart").map(str::to_owned);
