@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
 use sysctr_core::arch::Architecture;
 use sysctr_core::epoch::Epoch;
-use sysctr_core::image::flatten::{Limits, Odd};
+use sysctr_core::image::flatten::{Limits, Odd, flatten};
 use sysctr_core::image::{self, Wanted};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
@@ -26,8 +26,8 @@ use crate::shelf::{Nowhere, Shelf};
 use crate::target::commit::Commit;
 use crate::target::host_tree::{HostTree, Unkept};
 
-/// systemd itself is some 100 KiB; a file above this is something else.
-const MAX_SYSTEMD_BYTES: u64 = 64 << 20;
+/// An ELF file's header tells what it is for within these bytes (elf(5)).
+const ELF_BYTES: usize = 20;
 
 /// What a compose was asked.
 #[derive(Debug)]
@@ -66,6 +66,7 @@ pub fn compose<D: Destination>(
     if decision.is_idle() && destination.idle() == Idle::Nothing {
         return decision.finish().map(|(_, report)| report.idle());
     }
+    decision.foresee_owners(watch)?;
     let change = destination.begin(request.epoch)?;
     decision.embed(&change, watch)?;
     let (planned, report) = decision.finish()?;
@@ -183,6 +184,21 @@ impl<'a, D: Destination> Decision<'a, D> {
         Ok(())
     }
 
+    /// Refuses owners that the destination can't write before anything is staged. That costs a reading of the layers, in a
+    /// user namespace only.
+    fn foresee_owners(&self, watch: &Watch<'_>) -> Result<()> {
+        let Some(owners) = self.destination.narrow_owners()? else { return Ok(()) };
+        for chosen in &self.chosen {
+            let name = &chosen.container.name;
+            let doing = || format!("embedding container {name} from {}", chosen.container.image);
+            let progress = watch.reporter.of(name, watch.interrupt);
+            let store = Nowhere.store(name)?;
+            let flattened = flatten(&chosen.image, self.request.limits, &store, &progress);
+            flattened.and_then(|flattened| owners.tree(&flattened.tree)).with_context(doing)?;
+        }
+        Ok(())
+    }
+
     fn finish(self) -> Result<(Placement, ComposeReport)> {
         let Planned { placement, records } = self.planner.finish()?;
         let touched = |name: &ContainerName| {
@@ -261,7 +277,7 @@ fn leaving(present: &Present, manifest: &Manifest) -> Vec<ContainerName> {
 
 /// The architecture that the target is for: systemd's. Never the builder's.
 fn architecture(target: &dyn HostTree, asked: Option<Architecture>) -> Result<Architecture> {
-    let systemd = target.read(place::SYSTEMD.as_ref(), MAX_SYSTEMD_BYTES)?;
+    let systemd = target.head(place::SYSTEMD.as_ref(), ELF_BYTES)?;
     match (systemd.as_deref().and_then(Architecture::of_elf), asked) {
         (Some(found), Some(asked)) if found != asked => {
             bail!("composing for {asked}: /{} of the target is for {found}", place::SYSTEMD)

@@ -9,7 +9,7 @@ use crate::shelf::Shelf;
 use crate::target::branch::{Branch, Whereabouts};
 use crate::target::commit::{Commit, Composing, Written};
 use crate::target::host_tree::HostTree;
-use crate::target::sysroot::{Staging, Sysroot};
+use crate::target::sysroot::{NarrowOwners, Staging, Sysroot};
 
 /// A destination.
 pub trait Destination {
@@ -37,6 +37,12 @@ pub trait Destination {
 
     /// Where a new commit goes, if one is made.
     fn whereabouts(&self) -> Option<Whereabouts>;
+
+    /// The owners that can be written there; `None` when all can.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    fn narrow_owners(&self) -> Result<Option<NarrowOwners>>;
 }
 
 /// What is to be written when nothing changes.
@@ -80,6 +86,10 @@ impl Destination for Sysroot {
     fn whereabouts(&self) -> Option<Whereabouts> {
         None
     }
+
+    fn narrow_owners(&self) -> Result<Option<NarrowOwners>> {
+        NarrowOwners::read()
+    }
 }
 
 impl Change for Staging<'_> {
@@ -111,6 +121,11 @@ impl Destination for Branch {
 
     fn whereabouts(&self) -> Option<Whereabouts> {
         Some(Branch::whereabouts(self))
+    }
+
+    /// Objects keep owners as data; who can't keep a bare repository's is refused when it is opened.
+    fn narrow_owners(&self) -> Result<Option<NarrowOwners>> {
+        Ok(None)
     }
 }
 

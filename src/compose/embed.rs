@@ -243,14 +243,16 @@ impl Chosen<'_> {
         };
         let (passwd, group) = (database(PASSWD)?, database(GROUP)?);
         prepare(&prepare::Input {
-            name: &self.container.name,
-            settings: &self.container.settings,
-            image: &self.image.config,
-            tree,
-            passwd: passwd.as_deref(),
-            group: group.as_deref(),
+            source: prepare::Source {
+                name: &self.container.name,
+                settings: &self.container.settings,
+                image: &self.image.config,
+                tree,
+                passwd: passwd.as_deref(),
+                group: group.as_deref(),
+                architecture: self.architecture,
+            },
             runtime: &self.runtime,
-            architecture: self.architecture,
             config: &self.image.config_document.digest,
             image_name: &self.image_name(),
             read: &|leaf| match leaf {
@@ -305,8 +307,10 @@ impl Chosen<'_> {
         if let Some(tmpfiles) = &prepared.tmpfiles {
             files.insert(place::tmpfiles_name(name), tmpfiles.clone());
         }
-        if !prepared.unit.is_empty() {
+        if !prepared.config_json.is_empty() {
             files.insert(place::CONFIG_JSON.to_owned(), prepared.config_json.clone());
+        }
+        if !prepared.unit.is_empty() {
             files.insert(name.unit(), prepared.unit.clone());
         }
         let host = HostFiles::of(name, &tree, &self.container.settings, &prepared.host, &prepared.contents)?;

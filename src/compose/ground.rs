@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use camino::Utf8Path;
-use sysctr_core::exports::host_files::Lies;
+use sysctr_core::exports::host_files::{Lies, Rights};
 use sysctr_core::place;
 use sysctr_core::placement::Found;
 use sysctr_core::prepare::{Kind, Target};
@@ -66,5 +66,10 @@ impl Target for Without<'_> {
 
     fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
         self.host.names(path)
+    }
+
+    fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
+        let found = self.host.rights(path)?;
+        Ok(found.map(|found| Rights { uid: found.uid, gid: found.gid, mode: found.mode }))
     }
 }

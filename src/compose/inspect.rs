@@ -13,13 +13,14 @@ use sysctr_core::exports::values::Class;
 use sysctr_core::exports::variables::{Variable, used};
 use sysctr_core::image::flatten::{Limits, flatten};
 use sysctr_core::image::reference::ImageRef;
-use sysctr_core::image::{self, Wanted};
+use sysctr_core::image::{self, ResolvedImage, Wanted};
+use sysctr_core::name::ContainerName;
 use sysctr_core::tree::{Dir, ImageTree, Leaf, Node, TreePath};
 
 use crate::compose::Watch;
 use crate::embed::shown as spelled;
 use crate::report::{FORMAT, Report};
-use crate::shelf::{Nowhere, Shelf as _};
+use crate::shelf::{Kept, Nowhere, Shelf as _};
 
 /// The result.
 #[derive(Debug, Serialize)]
@@ -85,28 +86,18 @@ pub fn inspect(
     let doing = || format!("inspecting {reference}");
     let wanted = Wanted { reference, base: ".".into(), architecture, pin: None };
     let image = image::resolve(&wanted).with_context(doing)?;
-    // Progress and contents are known by a container's name; this one is nobody's.
-    let name = "image".parse().context("naming the image")?;
-    let mut store = Nowhere.store(&name)?;
-    let progress = watch.reporter.of(&name, watch.interrupt);
-    let tree = flatten(&image, limits, &store, &progress).with_context(doing)?.tree;
-    if let Some(second) = Nowhere.again(&store, &contents(&tree)) {
-        flatten(&image, limits, &second, &progress).with_context(doing)?;
-        store = second;
-    }
-    let read = |leaf: &Leaf| match leaf {
-        Leaf::File { content: Some(id), .. } => Nowhere.content(&name, &store, *id, MAX_BYTES),
-        Leaf::File { .. } | Leaf::Symlink { .. } => Ok(Vec::new()),
-    };
+    let opened = Opened::of(&image, limits, watch).with_context(doing)?;
+    let tree = &opened.tree;
+    let read = |leaf: &Leaf| opened.content(leaf);
     let mut warnings = Vec::new();
     let mut variables = BTreeMap::new();
-    if let Some(brought) = Brought::find(&tree, &read).with_context(doing)? {
+    if let Some(brought) = Brought::find(tree, &read).with_context(doing)? {
         warnings.extend(brought.warnings.iter().cloned());
         let settings = match &brought.settings {
             Some(bytes) => ImageSettings::parse(bytes, &mut warnings).with_context(doing)?,
             None => ImageSettings::default(),
         };
-        variables = used(&brought, &settings, &tree, &read).with_context(doing)?;
+        variables = used(&brought, &settings, tree, &read).with_context(doing)?;
     }
     Ok(Inspection {
         format: FORMAT,
@@ -114,10 +105,48 @@ pub fn inspect(
         config: image.config_document.digest,
         architecture: image.config.architecture.clone(),
         labels: image.config.labels.clone(),
-        exports: exports(&tree)?,
+        exports: exports(tree)?,
         variables: variables.into_iter().map(shown).collect(),
         warnings,
     })
+}
+
+/// An image's tree, and what lies in its `/exports`.
+pub(crate) struct Opened {
+    /// Its root.
+    pub tree: ImageTree,
+    name: ContainerName,
+    store: Kept,
+}
+
+impl Opened {
+    /// Reads its layers.
+    ///
+    /// # Errors
+    /// When they can't be read, or the user interrupts.
+    pub fn of(image: &ResolvedImage, limits: Limits, watch: &Watch<'_>) -> Result<Self> {
+        // Progress and contents are known by a container's name; this one is nobody's.
+        let name = "image".parse().context("naming the image")?;
+        let mut store = Nowhere.store(&name)?;
+        let progress = watch.reporter.of(&name, watch.interrupt);
+        let tree = flatten(image, limits, &store, &progress)?.tree;
+        if let Some(second) = Nowhere.again(&store, &contents(&tree)) {
+            flatten(image, limits, &second, &progress)?;
+            store = second;
+        }
+        Ok(Self { tree, name, store })
+    }
+
+    /// The bytes of a file of `/exports`.
+    ///
+    /// # Errors
+    /// When it lies elsewhere or is too large.
+    pub fn content(&self, leaf: &Leaf) -> Result<Vec<u8>> {
+        match leaf {
+            Leaf::File { content: Some(id), .. } => Nowhere.content(&self.name, &self.store, *id, MAX_BYTES),
+            Leaf::File { .. } | Leaf::Symlink { .. } => Ok(Vec::new()),
+        }
+    }
 }
 
 fn shown((name, variable): (String, Variable)) -> ShownVariable {

@@ -3,6 +3,9 @@
 use anyhow::{Context, Result};
 use sysctr_core::arch::Architecture;
 use sysctr_core::epoch::Epoch;
+use sysctr_core::exports::brought::Brought;
+use sysctr_core::exports::lint::{Advice, advise, locate};
+use sysctr_core::exports::template::{Fault, Faults};
 use sysctr_core::image::flatten::Limits;
 use sysctr_core::image::{self, Wanted};
 use sysctr_core::prepare::Unseen;
@@ -11,6 +14,7 @@ use sysctr_core::tree::{ImageTree, Leaf, Node, TreePath, Xattrs};
 
 use crate::compose::Watch;
 use crate::embed::{Chosen, Embedded, Known, shown};
+use crate::inspect::Opened;
 use crate::manifest::{Container, Manifest};
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
 use crate::shelf::Nowhere;
@@ -35,17 +39,22 @@ pub struct Request<'a> {
 pub fn lint(request: &Request<'_>, watch: &Watch<'_>) -> Result<FindingsReport> {
     let mut findings = Vec::new();
     for container in &request.manifest.containers {
-        let looked = look(request, container, watch);
+        let looked = look(request, container, watch, &mut findings);
         watch.interrupt.check()?;
-        match looked {
-            Ok(embedded) => findings.extend(told(container, &embedded)),
-            Err(error) => findings.push(finding(container, Severity::Error, None, format!("{error:#}"))),
+        if let Err(error) = looked {
+            findings.push(finding(container, Severity::Error, format!("{error:#}")));
         }
     }
     Ok(FindingsReport { format: FORMAT, checked: request.manifest.containers.len(), findings })
 }
 
-fn look(request: &Request<'_>, container: &Container, watch: &Watch<'_>) -> Result<Embedded> {
+/// An error is what hinders looking at all.
+fn look(
+    request: &Request<'_>,
+    container: &Container,
+    watch: &Watch<'_>,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
     let wanted = Wanted {
         reference: &container.image,
         base: &request.manifest.base,
@@ -65,17 +74,52 @@ fn look(request: &Request<'_>, container: &Container, watch: &Watch<'_>) -> Resu
         epoch: request.epoch,
     };
     let progress = watch.reporter.of(&container.name, watch.interrupt);
-    chosen.embed(request.limits, &Unseen, Known::default(), &Nowhere, &progress)
+    // Also of an image that can't be composed, its author wants to know everything.
+    let opened = Opened::of(&chosen.image, request.limits, watch)?;
+    let brought = Brought::find(&opened.tree, &|leaf| opened.content(leaf));
+    let brought = brought.ok().flatten().unwrap_or_default();
+    match chosen.embed(request.limits, &Unseen, Known::default(), &Nowhere, &progress) {
+        Ok(embedded) => findings.extend(told(container, &brought, &embedded)),
+        Err(error) => findings.extend(wrong(container, &brought, &error)),
+    }
+    let advice = advise(&brought).into_iter();
+    findings.extend(advice.map(|advice| advised(container, Severity::Warning, advice)));
+    findings.extend(modes(container, &opened.tree));
+    Ok(())
 }
 
-fn told(container: &Container, embedded: &Embedded) -> Vec<Finding> {
-    let warnings = embedded.warnings.iter();
-    let warnings = warnings.map(|text| finding(container, Severity::Warning, None, text.clone()));
+fn told(container: &Container, brought: &Brought, embedded: &Embedded) -> Vec<Finding> {
+    let warnings = embedded.warnings.iter().map(|text| match locate(brought, text) {
+        Some(advice) => advised(container, Severity::Warning, advice),
+        None => finding(container, Severity::Warning, text.clone()),
+    });
     let left_out = embedded.draft.record.tree.left_out.iter().map(|it| {
         let message = "no host image can carry it; it will be left out".to_owned();
-        finding(container, Severity::Note, Some(it.path.clone()), message)
+        Finding { path: Some(it.path.clone()), ..finding(container, Severity::Note, message) }
     });
-    warnings.chain(left_out).chain(modes(container, &embedded.draft.tree)).collect()
+    warnings.chain(left_out).collect()
+}
+
+/// What keeps it from being composed; each place of the templates that can't be expanded is one of its own.
+fn wrong(container: &Container, brought: &Brought, error: &anyhow::Error) -> Vec<Finding> {
+    if let Some(Faults(faults)) = error.downcast_ref() {
+        let fault = |(file, fault): &(String, Fault)| Finding {
+            file: Some(file.clone()),
+            line: Some(fault.line),
+            ..finding(container, Severity::Error, fault.to_string())
+        };
+        return faults.iter().map(fault).collect();
+    }
+    let text = format!("{error:#}");
+    match locate(brought, &text) {
+        Some(advice) => vec![advised(container, Severity::Error, advice)],
+        None => vec![finding(container, Severity::Error, text)],
+    }
+}
+
+fn advised(container: &Container, severity: Severity, advice: Advice) -> Finding {
+    let Advice { file, line, message } = advice;
+    Finding { file: Some(file), line, ..finding(container, severity, message) }
 }
 
 /// Files of the image that anybody may write, and those that give their users more rights.
@@ -86,7 +130,8 @@ fn modes(container: &Container, tree: &ImageTree) -> Vec<Finding> {
         for (name, node) in &dir.children {
             let path = path.join(name);
             let mut find = |severity, message: String| {
-                found.push(finding(container, severity, Some(shown(path.as_bytes())), message));
+                let path = Some(shown(path.as_bytes()));
+                found.push(Finding { path, ..finding(container, severity, message) });
             };
             match node {
                 Node::Dir(inner) => {
@@ -116,6 +161,7 @@ fn modes(container: &Container, tree: &ImageTree) -> Vec<Finding> {
     found
 }
 
-fn finding(container: &Container, severity: Severity, path: Option<String>, message: String) -> Finding {
-    Finding { severity, container: Some(container.name.clone()), path, message }
+fn finding(container: &Container, severity: Severity, message: String) -> Finding {
+    let container = Some(container.name.clone());
+    Finding { severity, container, path: None, file: None, line: None, message }
 }

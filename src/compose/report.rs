@@ -345,6 +345,12 @@ pub struct Finding {
     /// The path if it is about one: in the target for `verify`, in the image for `lint`. `/` in front; bytes that are
     /// not UTF-8 are escaped (`\xff`).
     pub path: Option<String>,
+    /// The file of the image's `/exports` that it is about, as `exports/service.template`; `lint` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Its line there, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
     /// What was found, one sentence.
     pub message: String,
 }
@@ -359,7 +365,7 @@ impl FindingsReport {
 impl Report for FindingsReport {
     fn text(&self) -> String {
         let mut text = String::new();
-        for Finding { severity, container, path, message } in &self.findings {
+        for Finding { severity, container, path, file, line, message } in &self.findings {
             let severity = match severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
@@ -367,7 +373,9 @@ impl Report for FindingsReport {
             };
             let container = container.as_ref().map(|name| format!(" {name}:")).unwrap_or_default();
             let path = path.as_ref().map(|path| format!(" {}:", printable(path))).unwrap_or_default();
-            writeln!(text, "{severity}:{container}{path} {}", printable(message)).unwrap_or_default();
+            let line = line.map(|line| format!("{line}:")).unwrap_or_default();
+            let file = file.as_ref().map(|file| format!(" {}:{line}", printable(file))).unwrap_or_default();
+            writeln!(text, "{severity}:{container}{path}{file} {}", printable(message)).unwrap_or_default();
         }
         let outcome = if self.findings.is_empty() { "nothing found" } else { "see above" };
         writeln!(text, "{} containers checked: {outcome}", self.checked).unwrap_or_default();

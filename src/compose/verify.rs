@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::digest::Digest;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::Found;
+use sysctr_core::placement::{Etc, Found};
 use sysctr_core::record::{Embedded, EmbeddedContainer, Metadata, Placed, Record, from_json};
 use sysctr_core::tree::compare::{Difference, differences};
 use sysctr_core::tree::{ImageTree, Mtime, TreePath, dump};
@@ -74,6 +74,8 @@ impl Inspection<'_> {
             severity: Severity::Error,
             container: self.container.cloned(),
             path: Some(path.to_owned()),
+            file: None,
+            line: None,
             message: message.into(),
         });
     }
@@ -121,7 +123,7 @@ impl Inspection<'_> {
             self.find(&format!("/{path}"), "is not the record that embedded.json names");
             return Ok(());
         }
-        let record: Record = from_json(&bytes, path.as_str())?;
+        let record: Record = Etc::of(self.target)?.relocate(from_json(&bytes, path.as_str())?);
         let told = (&entry.group, &entry.image, entry.config, entry.origin);
         if told != (&record.group, &record.image.source, record.image.config, record.origin) {
             self.find(&format!("/{}", place::EMBEDDED_JSON), "differs from the record");

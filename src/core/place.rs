@@ -51,7 +51,10 @@ pub fn put_aside(name: &ContainerName, path: &Utf8Path) -> String {
     if *path == unit(name) {
         return REPLACED_UNIT.to_owned();
     }
-    let digest = Digest::of(path.as_str().as_bytes()).to_string();
+    // `/etc` may become `/usr/etc` after a compose.
+    let path = path.as_str();
+    let path = path.strip_prefix("usr/").filter(|rest| rest.starts_with("etc/")).unwrap_or(path);
+    let digest = Digest::of(path.as_bytes()).to_string();
     let hex = digest.split_once(':').map_or(digest.as_str(), |(_, hex)| hex);
     format!("replaced-{}", &hex[..16])
 }

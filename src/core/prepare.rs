@@ -10,41 +10,25 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
 
-use crate::arch::Architecture;
-pub use crate::bundle::{MountTarget, MountTargetKind};
+pub use crate::bundle::{MountTarget, MountTargetKind, Source};
 use crate::digest::Digest;
 use crate::exports::brought::{Brought, Read};
 pub use crate::exports::host_files::{Content, HostNode, MountUnit, Placed as HostPlaced};
-use crate::image::ImageConfig;
-use crate::name::ContainerName;
 use crate::record::{Launch, LaunchMode, to_json};
 use crate::settings::{AbsolutePath, Fallback, Seccomp, Settings, Signal};
-use crate::tree::ImageTree;
 use crate::{bundle, units};
 pub use target::{Kind, Target, Unseen};
 
 /// Counts up whenever equal inputs come to give other bytes. The composer mixes it into a container's `inputs`, so that
 /// a newer composer renders again.
-pub const RENDERING: u32 = 2;
+pub const RENDERING: u32 = 3;
 
 /// What a container is made from. All of it is decided and read; rendering computes only.
 pub struct Input<'a> {
-    /// The container.
-    pub name: &'a ContainerName,
-    /// What the user wants.
-    pub settings: &'a Settings,
-    /// The image's own configuration.
-    pub image: &'a ImageConfig,
-    /// The image's root, for users, symlinks and mount targets.
-    pub tree: &'a ImageTree,
-    /// Bytes of the image's `/etc/passwd`, if it has one.
-    pub passwd: Option<&'a [u8]>,
-    /// Bytes of the image's `/etc/group`, if it has one.
-    pub group: Option<&'a [u8]>,
+    /// The container, its settings and its image.
+    pub source: Source<'a>,
     /// The OCI runtime's path on the host, found in the target.
     pub runtime: &'a AbsolutePath,
-    /// The target's architecture.
-    pub architecture: Architecture,
     /// Digest of the image's configuration.
     pub config: &'a Digest,
     /// What the image is called, free of the build machine's paths.
@@ -59,7 +43,7 @@ pub struct Input<'a> {
 #[derive(Debug)]
 pub struct Prepared {
     /// `config.json` for the runtime (OCI runtime specification 1.0.2). It, the unit and the preset are empty for an
-    /// image that is host files only.
+    /// image that is host files only; it alone for a tree that a program of the host uses.
     pub config_json: Vec<u8>,
     /// The unit's text.
     pub unit: Vec<u8>,
@@ -92,22 +76,22 @@ pub struct Prepared {
 /// When image and settings don't make a container: no program to run, a user that the image does not know, a mount
 /// target whose parent is a file, a template that fails. The message names the container's setting or the image's.
 pub fn prepare(input: &Input<'_>) -> Result<Prepared> {
-    let prepared = match Brought::find(input.tree, input.read) {
+    let prepared = match Brought::find(input.source.tree, input.read) {
         Ok(Some(brought)) => exports::prepare(input, &brought),
         Ok(None) => plain(input),
         Err(error) => Err(error),
     };
-    prepared.with_context(|| format!("preparing container {}", input.name))
+    prepared.with_context(|| format!("preparing container {}", input.source.name))
 }
 
 /// The road of an image without `/exports`.
 fn plain(input: &Input<'_>) -> Result<Prepared> {
-    let Input { name, settings, .. } = input;
-    let bundle = bundle::generate(&input.bundle())?;
+    let Source { name, settings, image, .. } = &input.source;
+    let bundle = bundle::generate(&input.source)?;
     let units = units::generate(&units::Source {
         name,
         settings,
-        image: input.image,
+        image,
         stop_signal: &bundle.stop_signal,
         volumes: &bundle.volumes,
         host_paths: &bundle.host_paths,
@@ -148,20 +132,6 @@ fn launch(settings: &Settings, mode: LaunchMode, stop_signal: Signal) -> Launch 
     }
 }
 
-impl Input<'_> {
-    fn bundle(&self) -> bundle::Source<'_> {
-        bundle::Source {
-            name: self.name,
-            settings: self.settings,
-            image: self.image,
-            tree: self.tree,
-            passwd: self.passwd,
-            group: self.group,
-            architecture: self.architecture,
-        }
-    }
-}
-
 impl Prepared {
     fn nothing() -> Self {
         Self {
@@ -196,8 +166,8 @@ pub fn origin(config: &Digest, settings: &Settings) -> Digest {
     if settings.unit_template.is_some() {
         settings.unit.template = None;
     }
-    if matches!(settings.run.seccomp, Seccomp::File(_)) {
-        settings.run.seccomp = Seccomp::File(String::new());
+    if matches!(settings.run.seccomp, Some(Seccomp::File(_))) {
+        settings.run.seccomp = Some(Seccomp::File(String::new()));
     }
     let value = |settings: &Settings| serde_json::to_value(settings).expect("settings have string keys only");
     let mut said = value(&settings);

@@ -151,7 +151,7 @@ fn a_user_namespace_without_the_images_owners() {
     says(
         output,
         1,
-        "writing into root ROOT, which is as it was: preparing usr/lib/containers/atomic/it: user 1000 is not in this user namespace; run as root, or in a user \
+        "embedding container it from oci:image: user 1000 is not in this user namespace; run as root, or in a user \
          namespace that has all owners (podman unshare, unshare --map-auto --map-root-user), or compose into a commit of an \
          archive or bare-user repository (--repo), which needs neither",
     );

@@ -182,8 +182,8 @@ impl Container {
             None => default_name(&written.image).context("give the container a `name`")?,
         };
         let seccomp_profile = match &written.run.seccomp {
-            Seccomp::File(path) => Some(seccomp_profile(&beside(base, path, "run.seccomp")?)?),
-            Seccomp::Default | Seccomp::Unconfined => None,
+            Some(Seccomp::File(path)) => Some(seccomp_profile(&beside(base, path, "run.seccomp")?)?),
+            Some(Seccomp::Default | Seccomp::Unconfined) | None => None,
         };
         let unit_template = match &written.unit.template {
             Some(path) => Some(read_beside(base, path, "unit.template")?),

@@ -122,27 +122,52 @@ fn missing_capabilities(status: &str) -> Result<Vec<&'static str>> {
 /// # Errors
 /// With the first such owner and the ways out.
 pub(super) fn owners_mapped(placement: &Placement) -> Result<()> {
-    let (users, groups) = (Map::read("/proc/self/uid_map")?, Map::read("/proc/self/gid_map")?);
-    if users.is_whole() && groups.is_whole() {
-        return Ok(());
-    }
+    let Some(owners) = NarrowOwners::read()? else { return Ok(()) };
     for (path, change) in &placement.changes {
-        let check = |stat: &Stat| {
-            for (kind, id, map) in [("user", stat.uid, &users), ("group", stat.gid, &groups)] {
-                if !map.has(id) {
-                    bail!("preparing {path}: {kind} {id} is not in this user namespace; {WAYS_OUT}");
-                }
-            }
-            Ok(())
-        };
         match change {
-            Change::PutBundle(bundle) => stats(&bundle.tree, check)?,
-            Change::MakeDirectory(stat) => check(stat)?,
-            Change::Put(PlacedLeaf::Brought(brought)) => check(&brought.stat)?,
-            Change::Put(_) | Change::AdoptBundle(_) | Change::Remove | Change::RemoveDirectory => {}
+            Change::PutBundle(bundle) => owners.tree(&bundle.tree),
+            Change::MakeDirectory(stat) => owners.stat(stat),
+            Change::Put(PlacedLeaf::Brought(brought)) => owners.stat(&brought.stat),
+            Change::Put(_) | Change::AdoptBundle(_) | Change::Remove | Change::RemoveDirectory => Ok(()),
         }
+        .with_context(|| format!("preparing {path}"))?;
     }
     Ok(())
+}
+
+/// The owners of a user namespace that lacks some.
+#[derive(Debug)]
+pub struct NarrowOwners {
+    users: Map,
+    groups: Map,
+}
+
+impl NarrowOwners {
+    /// Of this process; `None` when it can set every owner.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn read() -> Result<Option<Self>> {
+        let (users, groups) = (Map::read("/proc/self/uid_map")?, Map::read("/proc/self/gid_map")?);
+        Ok((!users.is_whole() || !groups.is_whole()).then_some(Self { users, groups }))
+    }
+
+    /// Refuses a tree that has others.
+    ///
+    /// # Errors
+    /// With the first such owner and the ways out.
+    pub fn tree(&self, tree: &ImageTree) -> Result<()> {
+        stats(tree, |stat| self.stat(stat))
+    }
+
+    fn stat(&self, stat: &Stat) -> Result<()> {
+        for (kind, id, map) in [("user", stat.uid, &self.users), ("group", stat.gid, &self.groups)] {
+            if !map.has(id) {
+                bail!("{kind} {id} is not in this user namespace; {WAYS_OUT}");
+            }
+        }
+        Ok(())
+    }
 }
 
 fn stats(tree: &ImageTree, mut each: impl FnMut(&Stat) -> Result<()>) -> Result<()> {

@@ -174,6 +174,18 @@ pub(super) fn read_at(dir: &OwnedFd, name: &str, max: u64) -> Result<Option<Vec<
     }
 }
 
+/// The first `length` bytes of an open regular file, or all if it has fewer.
+pub(super) fn read_head(file: OwnedFd, path: &Utf8Path, length: usize) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+    let file = std::fs::File::from(file);
+    if !file.metadata()?.is_file() {
+        bail!("{path} is no regular file");
+    }
+    let mut bytes = Vec::new();
+    file.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// All bytes of an open regular file of at most `max` bytes.
 pub(super) fn read_file(file: OwnedFd, path: &Utf8Path, max: u64) -> Result<Vec<u8>> {
     use std::io::Read as _;

@@ -10,15 +10,16 @@ use rustix::process::{Resource, Rlimit};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::place;
 use sysctr_core::placement::{Found, Ground};
-use sysctr_core::tree::{ImageTree, Stat};
+use sysctr_core::tree::{ImageTree, Mtime, Stat};
 
 use super::beneath::{self, Stamp};
 use super::host_tree::{HostTree, Rights, Unkept};
-use super::journal::read_file;
+use super::journal::{read_file, read_head};
 use super::{guard, recover, scan};
 use crate::interrupt::Interrupt;
 
 pub use super::contents::{StagedContents, StagedWriter};
+pub use super::guard::NarrowOwners;
 pub use super::scan::{Scan, Unreadable};
 pub use super::staging::Staging;
 
@@ -141,6 +142,16 @@ impl Ground for Sysroot {
         beneath::open(&self.fd, path, OFlags::RDONLY | OFlags::NONBLOCK)
             .and_then(|file| file.map(|file| read_file(file, path, max)).transpose())
             .with_context(|| format!("reading {path} in root {}", self.path))
+    }
+
+    fn head(&self, path: &Utf8Path, length: usize) -> Result<Option<Vec<u8>>> {
+        beneath::open(&self.fd, path, OFlags::RDONLY | OFlags::NONBLOCK)
+            .and_then(|file| file.map(|file| read_head(file, path, length)).transpose())
+            .with_context(|| format!("reading {path} in root {}", self.path))
+    }
+
+    fn mtime(&self, path: &Utf8Path) -> Result<Option<Mtime>> {
+        Ok(self.metadata(path)?.and_then(|stat| stat.mtime))
     }
 }
 

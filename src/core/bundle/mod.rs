@@ -2,10 +2,11 @@
 //! system and of the host. Computes only.
 //!
 //! `process` says what runs, `user` as whom, `capabilities` and `seccomp` what it may do, `mounts` what it sees;
-//! `spec` puts them together.
+//! `spec` puts them together, [`overlay`] puts the settings over a configuration that an image brings.
 
 mod capabilities;
 pub mod mounts;
+pub mod overlay;
 mod process;
 mod seccomp;
 mod spec;
@@ -25,6 +26,7 @@ use crate::tree::ImageTree;
 pub use targets::{MountTarget, MountTargetKind};
 
 /// What a bundle is made from.
+#[derive(Clone, Copy)]
 pub struct Source<'a> {
     /// The container.
     pub name: &'a ContainerName,

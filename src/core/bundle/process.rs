@@ -83,9 +83,31 @@ fn args(source: &Source<'_>) -> Result<Vec<String>> {
     if args.first().is_none_or(String::is_empty) {
         bail!("there is nothing to run: the image has neither Entrypoint nor Cmd; give run.entrypoint");
     }
+    check_args(&args)?;
+    Ok(args)
+}
+
+/// Refuses what no process can be given.
+///
+/// # Errors
+/// When an argument has a NUL byte.
+pub fn check_args(args: &[String]) -> Result<()> {
     match args.iter().find(|argument| argument.contains('\0')) {
         Some(argument) => bail!("argument {argument:?} has a NUL byte, which no process can be given"),
-        None => Ok(args),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what no process can be given.
+///
+/// # Errors
+/// When a name or value has a NUL byte.
+pub fn check_env<'a>(mut env: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    match env.find(|(name, value)| name.contains('\0') || value.contains('\0')) {
+        Some((name, _)) => {
+            bail!("environment variable {name:?} has a NUL byte, which no process can be given")
+        }
+        None => Ok(()),
     }
 }
 
@@ -106,12 +128,8 @@ fn env(source: &Source<'_>, user: &User, warnings: &mut Vec<String>) -> Result<V
             set(&mut env, name.as_str(), value);
         }
     }
-    match env.iter().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
-        Some((name, _)) => {
-            bail!("environment variable {name:?} has a NUL byte, which no process can be given")
-        }
-        None => Ok(env),
-    }
+    check_env(env.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
+    Ok(env)
 }
 
 /// The last value counts, the first place stays.

@@ -86,7 +86,7 @@ struct Condition {
 /// # Errors
 /// When a profile is in neither form.
 pub fn decide(source: &Source<'_>, capabilities: &[&str]) -> Result<Option<Value>> {
-    let profile = match &source.settings.run.seccomp {
+    let profile = match source.settings.run.seccomp.clone().unwrap_or_default() {
         Seccomp::Unconfined => return Ok(None),
         Seccomp::Default => serde_json::from_str(DEFAULT).context("reading the default seccomp profile")?,
         Seccomp::File(path) => {
@@ -95,7 +95,8 @@ pub fn decide(source: &Source<'_>, capabilities: &[&str]) -> Result<Option<Value
             Profile::deserialize(value).with_context(|| format!("run.seccomp: reading profile {path}"))?
         }
     };
-    let doing = || format!("run.seccomp: {}", String::from(source.settings.run.seccomp.clone()));
+    let doing =
+        || format!("run.seccomp: {}", String::from(source.settings.run.seccomp.clone().unwrap_or_default()));
     profile.convert(source.architecture, capabilities).map(Some).with_context(doing)
 }
 

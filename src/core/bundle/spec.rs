@@ -44,20 +44,7 @@ pub fn assemble(
 ) -> Result<Value> {
     let run = &source.settings.run;
     let bounding = capabilities::decide(run)?;
-    if process.user.uid != 0 && !run.cap_add.is_empty() && run.no_new_privileges.0 {
-        warnings.push(format!(
-            "run.cap_add has no effect for user {}, whose programs gain nothing: set no_new_privileges = false and \
-             give the program file capabilities, or run as root",
-            process.user.uid
-        ));
-    }
-    if !run.read_only.0 {
-        warnings.push(
-            "run.read_only = false: the root still can't be written where the host's /usr is read-only, and elsewhere \
-             changes what was embedded"
-                .to_owned(),
-        );
-    }
+    warnings.extend(doubts(run, process.user.uid.into(), !no_new_privileges(run)));
     let hostname =
         run.hostname.as_ref().map_or_else(|| hostname(source.name), |name| name.as_str().to_owned());
     Ok(json!({
@@ -69,6 +56,29 @@ pub fn assemble(
         "linux": linux(source, mounts, &bounding)?,
         "annotations": {},
     }))
+}
+
+/// What is allowed and rarely meant, of a payload of user `uid` that `gains` rights by setuid programs or does not.
+pub fn doubts(run: &Run, uid: u64, gains: bool) -> Vec<String> {
+    let mut told = Vec::new();
+    if uid != 0 && !run.cap_add.is_empty() && !gains {
+        told.push(format!(
+            "run.cap_add has no effect for user {uid}, whose programs gain nothing: set no_new_privileges = false and \
+             give the program file capabilities, or run as root"
+        ));
+    }
+    if !run.read_only.0 {
+        told.push(
+            "run.read_only = false: the root still can't be written where the host's /usr is read-only, and elsewhere \
+             changes what was embedded"
+                .to_owned(),
+        );
+    }
+    told
+}
+
+fn no_new_privileges(run: &Run) -> bool {
+    run.no_new_privileges.unwrap_or(true)
 }
 
 fn process_value(run: &Run, process: &Process, bounding: &[&str]) -> Result<Value> {
@@ -95,11 +105,15 @@ fn process_value(run: &Run, process: &Process, bounding: &[&str]) -> Result<Valu
             "ambient": none,
         },
         "rlimits": rlimits(run)?,
-        "noNewPrivileges": run.no_new_privileges.0,
+        "noNewPrivileges": no_new_privileges(run),
     }))
 }
 
-fn rlimits(run: &Run) -> Result<Vec<Value>> {
+/// `process.rlimits`, by name.
+///
+/// # Errors
+/// When a soft limit is above its hard limit.
+pub fn rlimits(run: &Run) -> Result<Vec<Value>> {
     let limit = |(name, limit): (&crate::settings::RlimitName, &crate::settings::Rlimit)| {
         let (soft, hard) = limit.pair();
         if soft > hard {
@@ -127,7 +141,7 @@ fn mount_values(mounts: &Mounts) -> Vec<Value> {
 fn linux(source: &Source<'_>, mounts: &Mounts, bounding: &[&str]) -> Result<Value> {
     let run = &source.settings.run;
     let mut namespaces = vec!["pid", "ipc", "uts", "mount", "cgroup"];
-    if run.network == Network::None {
+    if run.network == Some(Network::None) {
         namespaces.push("network");
     }
     let namespaces: Vec<Value> = namespaces.into_iter().map(|kind| json!({ "type": kind })).collect();

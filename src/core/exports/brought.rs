@@ -36,6 +36,16 @@ pub enum Config {
     Template(Vec<u8>),
 }
 
+impl Config {
+    /// What messages call it.
+    pub fn file(&self) -> &'static str {
+        match self {
+            Self::Literal(_) => CONFIG,
+            Self::Template(_) => CONFIG_TEMPLATE,
+        }
+    }
+}
+
 impl Brought {
     /// What `tree` has; `None` when there is nothing of ours in `/exports`, so that the image is an ordinary one.
     ///

@@ -11,6 +11,7 @@ use super::config::{self, Settled};
 use super::template::Rendering;
 use super::values::Values;
 use super::{CONFIG_TEMPLATE, template};
+use crate::bundle::overlay::Overlay;
 use crate::digest::Digest;
 use crate::name::ContainerName;
 use crate::record;
@@ -23,7 +24,7 @@ pub const VALUES_FILE: &str = "values.json";
 pub const NO_UUID: &str = "00000000-0000-4000-8000-000000000000";
 
 /// `values.json`: what a configuration is rendered with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     /// Format version; readers refuse a newer one.
     pub version: u32,
@@ -38,6 +39,9 @@ pub struct Kept {
     /// Variables that other files of the container were rendered with, and those files. Values that come later do not
     /// reach them.
     pub elsewhere: BTreeMap<String, BTreeSet<String>>,
+    /// What the manifest says over what is rendered.
+    #[serde(default, skip_serializing_if = "Overlay::is_empty")]
+    pub overlay: Overlay,
 }
 
 impl Kept {
@@ -58,6 +62,7 @@ impl Kept {
             fixed: values.fixed.intersection(&named).cloned().collect(),
             late: values.late.intersection(&named).cloned().collect(),
             elsewhere,
+            overlay: Overlay::default(),
         }
     }
 
@@ -115,7 +120,8 @@ pub fn render(template: &[u8], kept: &Kept, admin: &BTreeMap<String, String>, uu
     let mut rendering = Rendering::new(&values, &none);
     let rendered = rendering.file(CONFIG_TEMPLATE, template);
     rendering.finish()?;
-    let mut settled = config::settle(&rendered, CONFIG_TEMPLATE, &kept.root)?;
+    let settled = config::settle(&rendered, CONFIG_TEMPLATE, &kept.root)?;
+    let mut settled = settled.over(&kept.overlay, CONFIG_TEMPLATE)?;
     warnings.append(&mut settled.warnings);
     Ok(Settled { warnings, ..settled })
 }

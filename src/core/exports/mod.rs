@@ -6,6 +6,7 @@
 //! - [`settings`], [`labels`]: what the image says about itself
 //! - [`variables`], [`values`]: variables; [`late`]: those that are bound when the container starts
 //! - [`config`], [`mod@unit`], [`tmpfiles`]: what rendered files must be, and what they ask of the host
+//! - [`lint`]: advice for authors, and where it belongs
 //! - [`sources`], [`targets`]: what is bound from the host, and what it is mounted on; [`host_files`]: what is put there
 
 pub mod brought;
@@ -14,6 +15,7 @@ pub mod host_files;
 pub mod json;
 pub mod labels;
 pub mod late;
+pub mod lint;
 mod render;
 pub mod settings;
 pub mod sources;

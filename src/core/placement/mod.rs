@@ -3,6 +3,7 @@
 //! A placement is a list of changes in the order in which they are made. It is computed by [`Planner`] from what a
 //! target embeds ([`Present`]) and what it shall embed; the target does nothing that does not stand in it.
 
+mod etc;
 mod planner;
 mod present;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub use etc::Etc;
 pub use planner::{Clash, Draft, Planned, Planner, Root, check_group};
 pub use present::Present;
 
@@ -57,6 +59,24 @@ pub trait Ground {
     /// # Errors
     /// When it can't be read, is no regular file or is larger than `max` bytes.
     fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>>;
+
+    /// The first `length` bytes of the regular file at `path`, or all if it has fewer; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// When it can't be read, or is no regular file.
+    fn head(&self, path: &Utf8Path, length: usize) -> Result<Option<Vec<u8>>> {
+        let mut bytes = self.read(path, u64::MAX)?;
+        bytes.iter_mut().for_each(|bytes| bytes.truncate(length));
+        Ok(bytes)
+    }
+
+    /// Modification time of what lies at `path`, itself not followed; `None` where the target keeps none.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    fn mtime(&self, _: &Utf8Path) -> Result<Option<Mtime>> {
+        Ok(None)
+    }
 }
 
 /// A regular file of root.

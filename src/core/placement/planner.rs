@@ -132,19 +132,23 @@ impl<'a, G: Ground> Planner<'a, G> {
         for (path, stat) in directories {
             self.directory(&mut record, path, stat)?;
         }
+        let mut shared = BTreeSet::new();
         for (path, leaf) in &placed {
-            let replaced = self.replaced(&name, path, clash, &allowed)?;
+            let replaced = match self.shared(&name, path, leaf, &allowed)? {
+                Some(both) => {
+                    shared.insert(path.clone());
+                    both.aside
+                }
+                None => self.replaced(&name, path, clash, &allowed)?,
+            };
             record.placed.insert(path.clone(), leaf.record(replaced.as_ref()));
-            // The record holds the text of a link that a link takes the place of.
-            if let Some(aside) = replaced
-                && (leaf.link().is_none() || aside.link().is_none())
-            {
+            if let Some(aside) = replaced {
                 files.insert(place::put_aside(&name, path), aside);
             }
         }
         // With another epoch an equal file still gets another time stamp.
         let comparable = old.is_some_and(|old| old.tree.epoch == record.tree.epoch);
-        for (path, leaf) in placed {
+        for (path, leaf) in placed.into_iter().filter(|(path, _)| !shared.contains(path)) {
             let known = old.and_then(|old| old.placed.get(&path));
             if !comparable || !self.lies_at(&path, &leaf, known)? {
                 self.put(path, leaf)?;

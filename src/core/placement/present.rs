@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use camino::Utf8PathBuf;
 
-use super::{Found, Ground};
+use super::{Etc, Found, Ground};
 use crate::digest::Digest;
 use crate::name::ContainerName;
 use crate::place;
@@ -19,7 +19,7 @@ const MAX_RECORD_BYTES: u64 = 64 << 20;
 pub struct Present {
     /// `embedded.json`, or an empty one.
     pub embedded: Embedded,
-    /// The records, by name.
+    /// The records, by name, everything where it lies now ([`Etc`]).
     pub records: BTreeMap<ContainerName, Record>,
     /// Those parents of the containers' directories, and that directory itself, which the target lacks.
     pub missing_homes: Vec<Utf8PathBuf>,
@@ -32,13 +32,15 @@ impl Present {
     /// When one can't be read, is of a newer version, the way to them is no directory, or a record is not the one that the index names.
     pub fn read(ground: &dyn Ground) -> Result<Self> {
         let index = ground.read(place::EMBEDDED_JSON.as_ref(), MAX_RECORD_BYTES)?;
-        let embedded = match index {
+        let mut embedded: Embedded = match index {
             Some(bytes) => from_json(&bytes, place::EMBEDDED_JSON)?,
             None => Embedded::nothing(),
         };
+        let etc = Etc::of(ground)?;
+        embedded.directories = embedded.directories.iter().map(|path| etc.place(path)).collect();
         let mut records = BTreeMap::new();
         for (name, entry) in &embedded.containers {
-            records.insert(name.clone(), record(ground, name, &entry.record)?);
+            records.insert(name.clone(), etc.relocate(record(ground, name, &entry.record)?));
         }
         let home = Utf8PathBuf::from(place::EMBEDDED_DIR);
         let mut missing_homes = Vec::new();

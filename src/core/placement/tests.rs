@@ -332,6 +332,53 @@ fn a_launcher_stays_until_it_is_removed_alone() {
 }
 
 #[test]
+fn an_equal_file_is_shared_where_it_is_allowed_and_goes_with_the_last() {
+    let theirs = PlacedFile {
+        bytes: b"host".to_vec(),
+        mode: 0o600,
+        mtime: Some(Mtime { seconds: 7, nanoseconds: 8 }),
+    };
+    let path = Utf8Path::new("usr/bin/app");
+    let with = |name: &str, text: &str, allowed: bool| {
+        let mut draft = draft(name, "g", "[Unit]", Clash::Refuse);
+        draft.placed.push((path.into(), PlacedLeaf::of(text.into())));
+        draft.allowed.extend(allowed.then(|| path.to_owned()));
+        draft
+    };
+    let before = Map::host().with(path.as_str(), PlacedLeaf::File(theirs));
+    // In one compose or one after another, removed in either order.
+    for order in [["one", "two"], ["two", "one"]] {
+        for together in [true, false] {
+            let mut map = before.clone();
+            let drafts = || vec![with("one", "x", true), with("two", "x", true)];
+            if together {
+                embed(&mut map, drafts(), &[]).unwrap();
+            } else {
+                for draft in drafts() {
+                    embed(&mut map, vec![draft], &[]).unwrap();
+                }
+            }
+            assert_eq!(map.0[path], PlacedLeaf::of(b"x".to_vec()));
+            embed(&mut map, vec![], &order[..1]).unwrap();
+            assert_eq!(map.0[path], PlacedLeaf::of(b"x".to_vec()));
+            embed(&mut map, vec![], &order[1..]).unwrap();
+            assert_eq!(map, before, "{order:?} {together}");
+        }
+    }
+    let mut map = before.clone();
+    let error = |map: &mut Map, draft| embed(map, vec![draft], &[]).unwrap_err().to_string();
+    embed(&mut map, vec![with("one", "x", true)], &[]).unwrap();
+    assert_eq!(
+        error(&mut map, with("two", "y", true)),
+        "placing container two: /usr/bin/app belongs to container one already, and differs"
+    );
+    assert_eq!(
+        error(&mut map, with("two", "x", false)),
+        "placing container two: /usr/bin/app belongs to container one already"
+    );
+}
+
+#[test]
 fn a_directory_of_host_files_is_shared_when_it_is_the_same_and_goes_with_the_last() {
     let with = |name: &str, mode: u16| {
         let file = Brought { stat: Stat::implied(0o640), body: Body::Bytes(name.as_bytes().to_vec()) };

@@ -1,31 +1,38 @@
 //! The road of an image with `/exports`: its own configuration, unit and tmpfiles, and files for the host.
 
-use std::collections::BTreeSet;
+mod also;
+mod given;
 
-use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::target::{GroundOf, Kind};
 use super::{Input, Prepared, launch};
-use crate::bundle::{self, MountTarget, MountTargetKind};
-use crate::exports::brought::{self, Brought, Config};
-use crate::exports::config::{Asks, Settled};
+use crate::bundle::mounts::{Mount, Mounts, Place};
+use crate::bundle::{self, MountTarget, MountTargetKind, overlay};
+use crate::exports::brought::{Brought, Config};
+use crate::exports::config::{Asks, DevicePolicy, MountPoint, MountPointKind, Settled};
 use crate::exports::host_files::owners::{Names, Sides};
-use crate::exports::host_files::{self, Content, Decided, HostNode, Seeding};
+use crate::exports::host_files::{self, Decided, Seeding};
 use crate::exports::targets::{Needed, missing};
-use crate::exports::unit::{self, Install, UnitFile, install};
+use crate::exports::unit::{self, Install};
 use crate::exports::values::BuiltIns;
-use crate::exports::{Form, Rendered, Source, labels, late, render, sources, tmpfiles};
+use crate::exports::{CONFIG_TEMPLATE, Form, Rendered, Source, labels, late, render, sources, tmpfiles};
 use crate::place;
 use crate::record::{LaunchMode, to_json};
 use crate::settings::values::CAPABILITIES;
-use crate::settings::{Duration, Settings};
+use crate::settings::{AbsolutePath, Settings};
 use crate::units;
 
-/// How much longer than the launcher systemd waits for a stop.
-const GRACE_MILLIS: u64 = 5_000;
 /// No tmpfiles.d file, unit or user database of a target is larger.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
+
+/// Where the payload finds its credentials.
+const CREDENTIALS: &str = "/run/credentials";
+/// The system manager's own (sd_notify(3)).
+const NOTIFY_SOCKET: &str = "/run/systemd/notify";
 
 /// Paths relative to the unit directory with their texts.
 type Links = Vec<(Utf8PathBuf, String)>;
@@ -35,22 +42,31 @@ struct Road<'a> {
     input: &'a Input<'a>,
     rendered: Rendered,
     host: Decided,
+    /// The payload's user and groups, if the image's configuration has them.
+    user: Option<(u32, u32, Vec<u32>)>,
     warnings: Vec<String>,
+}
+
+/// What a configuration asks of its unit.
+#[derive(Default)]
+struct Ways {
+    devices: DevicePolicy,
+    /// Whose file systems must be mounted at the start.
+    host_paths: Vec<AbsolutePath>,
 }
 
 /// Decides everything about a container whose image brings something in `/exports`.
 pub(super) fn prepare(input: &Input<'_>, brought: &Brought) -> Result<Prepared> {
-    let settings = input.settings;
+    let settings = input.source.settings;
     let mut warnings = Vec::new();
-    let labels = labels::read(&input.image.labels, &mut warnings)?;
-    let stop_timeout = settings.run.stop_timeout.unwrap_or(units::STOP_TIMEOUT);
-    let bundle = Utf8Path::new("/").join(place::bundle(input.name));
+    let labels = labels::read(&input.source.image.labels, &mut warnings)?;
+    let bundle = Utf8Path::new("/").join(place::bundle(input.source.name));
     let rendered = render(&Source {
         brought,
-        tree: input.tree,
+        tree: input.source.tree,
         read: input.read,
         built_ins: BuiltIns {
-            name: input.name,
+            name: input.source.name,
             bundle: &bundle,
             runtime: input.runtime,
             image_name: input.image_name,
@@ -61,21 +77,21 @@ pub(super) fn prepare(input: &Input<'_>, brought: &Brought) -> Result<Prepared> 
         set: &settings.set,
         runs: labels.runs,
         notify: settings.unit.notify,
-        stop_signal: &bundle::stop_signal(&input.bundle(), &mut warnings),
-        stop_timeout: Duration::from_millis(stop_timeout.as_millis() + GRACE_MILLIS),
+        stop_signal: &bundle::stop_signal(&input.source, &mut warnings),
+        stop_timeout: units::stop_timeout(settings),
         root: root(settings),
     })?;
     if !rendered.unused.is_empty() && settings.unit_template.is_none() {
         let unused: Vec<&str> = rendered.unused.iter().map(String::as_str).collect();
         bail!("reading `set`: no template of the image uses {}; mend it or take it out", unused.join(", "));
     }
-    let unit = rendered.unit.as_ref().map(|_| input.name.unit());
+    let unit = rendered.unit.as_ref().map(|_| input.source.name.unit());
     let allowed: Vec<String> = settings.allow_conflicts.iter().map(|path| path.as_str().to_owned()).collect();
     let seeding = Seeding { unit: unit.as_deref(), bundle: &bundle, allow_conflicts: &allowed };
     let host = host_files::decide(&GroundOf(input.target), &rendered.host_files, &seeding)?;
     warnings.extend(rendered.warnings.iter().chain(&host.warnings).cloned());
-    warnings.extend(ignored(settings, brought, &rendered));
-    Road { input, rendered, host, warnings }.finish(brought)
+    given::refuse(settings, &rendered)?;
+    Road { input, rendered, host, user: None, warnings }.finish(brought)
 }
 
 /// Where the root lies.
@@ -86,13 +102,14 @@ pub(super) fn root(settings: &Settings) -> &str {
 impl Road<'_> {
     fn finish(mut self, brought: &Brought) -> Result<Prepared> {
         let input = self.input;
-        let mut prepared = match &self.rendered.config {
-            Some(config) => self.configured(config)?,
+        let (mut prepared, ways) = match self.rendered.config.take() {
+            Some(config) => self.configured(config, brought)?,
+            None if self.has_no_program() => (self.files_only()?, Ways::default()),
             None if self.rendered.unit.is_some() => self.generated()?,
-            None => self.files_only()?,
+            None => (self.files_only()?, Ways::default()),
         };
         if self.rendered.unit.is_some() {
-            self.enter_unit(&mut prepared)?;
+            self.enter_unit(&mut prepared, &ways)?;
         }
         if let (Some((template, kept)), Some(Config::Template(_))) = (&self.rendered.kept, &brought.config) {
             prepared.files.insert(late::TEMPLATE_FILE.to_owned(), (template.clone(), 0o644));
@@ -102,7 +119,7 @@ impl Road<'_> {
             let bytes = self.rendered.contents.get(&file.path).cloned().unwrap_or_default();
             prepared.files.insert(name.clone(), (bytes, file.stat().mode));
         }
-        if input.settings.rootfs.is_some() {
+        if input.source.settings.rootfs.is_some() {
             prepared.mount_targets.clear();
         }
         self.warnings.extend(self.strangers()?);
@@ -114,11 +131,66 @@ impl Road<'_> {
         Ok(prepared)
     }
 
-    /// The image's own configuration.
-    fn configured(&self, config: &Settled) -> Result<Prepared> {
-        let mut warnings = Vec::new();
+    /// The image's own configuration, and the manifest's word over it.
+    fn configured(&mut self, config: Settled, brought: &Brought) -> Result<(Prepared, Ways)> {
+        let source = &self.input.source;
+        let over = overlay::decide(source, &config.value)?;
+        let mut warnings = over.warnings;
+        let file = brought.config.as_ref().map_or(CONFIG_TEMPLATE, Config::file);
+        let config = config.over(&over.overlay, file)?;
+        warnings.extend(config.warnings.iter().cloned());
+        if let Some((_, kept)) = &mut self.rendered.kept {
+            kept.overlay = over.overlay;
+        }
+        self.user = Some(config.asks.user.clone());
         let (text, made) = self.tmpfiles(Some(&config.asks), &mut warnings)?;
+        let mut asks = config.asks;
+        asks.mount_points.extend(self.bound_at_start());
+        let mount_targets = self.mount_targets(&asks, &made, &over.mounts, &mut warnings)?;
+        let state = units::tmpfiles(source.name, &over.mounts.volumes).unwrap_or_default();
+        let text = [state.into_bytes(), text.unwrap_or_default()].concat();
+        let stop_signal = bundle::stop_signal(source, &mut Vec::new());
+        let mut launch = launch(source.settings, self.mode(), stop_signal);
+        launch.volumes = over.mounts.volumes;
+        let prepared = Prepared {
+            config_json: to_json(&config.value),
+            tmpfiles: Some(text).filter(|text| !text.is_empty()),
+            mount_targets,
+            launch,
+            warnings,
+            ..Prepared::nothing()
+        };
+        Ok((prepared, Ways { devices: asks.devices, host_paths: over.mounts.host_paths }))
+    }
+
+    /// What the launcher binds into the container, wherever the configuration says nothing.
+    fn bound_at_start(&self) -> Vec<MountPoint> {
+        let point = |destination: &str, kind| MountPoint { destination: destination.to_owned(), kind };
+        let mut points = Vec::new();
+        if !self.input.source.settings.unit.credentials.is_empty() {
+            points.push(point(CREDENTIALS, MountPointKind::Directory));
+        }
+        if self.mode() == LaunchMode::Notify {
+            points.push(point(NOTIFY_SOCKET, MountPointKind::LikeInBundle(String::new())));
+        }
+        points
+    }
+
+    fn mount_targets(
+        &self,
+        asks: &Asks,
+        made: &[tmpfiles::Made],
+        mounts: &Mounts,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<MountTarget>> {
+        let kind = |mount: &Mount| match mount.place {
+            Place::Only(kind) | Place::Else(kind) => kind,
+        };
         let is_directory = |path: &str| {
+            // The manifest's own mounts say what they are.
+            if let Some(mount) = mounts.list.values().find(|mount| mount.source == path) {
+                return Ok(Some(kind(mount) != MountTargetKind::File));
+            }
             Ok(match self.input.target.kind(path)? {
                 Kind::Directory => Some(true),
                 Kind::Other => Some(false),
@@ -126,52 +198,58 @@ impl Road<'_> {
                 Kind::Missing => made.iter().find(|made| made.path == path).map(|made| made.directory),
             })
         };
-        let needed = missing(self.input.tree, &config.asks, &is_directory, &mut warnings)?;
-        let targets = needed.into_iter().map(|(path, needed)| {
-            let kind = match needed {
-                Needed::Directory => MountTargetKind::Directory,
-                Needed::File => MountTargetKind::File,
+        let needed = missing(self.input.source.tree, asks, &is_directory, warnings)?;
+        let target = |(path, needed)| {
+            let kind = match (mounts.list.get(&path), needed) {
+                (Some(mount), _) => kind(mount),
+                (None, Needed::Directory) => MountTargetKind::Directory,
+                (None, Needed::File) => MountTargetKind::File,
             };
             MountTarget { path, kind }
-        });
-        let stop_signal = bundle::stop_signal(&self.input.bundle(), &mut Vec::new());
-        Ok(Prepared {
-            config_json: to_json(&config.value),
-            tmpfiles: text,
-            mount_targets: targets.collect(),
-            launch: launch(self.input.settings, self.mode(), stop_signal),
-            warnings,
-            ..Prepared::nothing()
-        })
+        };
+        Ok(needed.into_iter().map(target).collect())
     }
 
     /// sysctr's configuration beside the image's unit.
-    fn generated(&self) -> Result<Prepared> {
-        let bundle = bundle::generate(&self.input.bundle())?;
+    fn generated(&self) -> Result<(Prepared, Ways)> {
+        let bundle = bundle::generate(&self.input.source)?;
         let mut warnings = bundle.warnings;
         let (text, _) = self.tmpfiles(None, &mut warnings)?;
-        let state = units::tmpfiles(self.input.name, &bundle.volumes).unwrap_or_default();
+        let state = units::tmpfiles(self.input.source.name, &bundle.volumes).unwrap_or_default();
         let text = [state.into_bytes(), text.unwrap_or_default()].concat();
         let mut config = bundle.config;
-        config["root"]["path"] = root(self.input.settings).into();
-        let mut launch = launch(self.input.settings, self.mode(), bundle.stop_signal);
+        config["root"]["path"] = root(self.input.source.settings).into();
+        let mut launch = launch(self.input.source.settings, self.mode(), bundle.stop_signal);
         launch.volumes = bundle.volumes;
         launch.empty_if_missing = bundle.empty_if_missing;
-        Ok(Prepared {
+        let prepared = Prepared {
             config_json: to_json(&config),
             tmpfiles: Some(text).filter(|text| !text.is_empty()),
             mount_targets: bundle.mount_targets,
             launch,
             warnings,
             ..Prepared::nothing()
-        })
+        };
+        // As in a unit of ours, whatever the runtime's filter must let through for `run.devices`.
+        let devices = DevicePolicy::Closed(BTreeMap::new());
+        Ok((prepared, Ways { devices, host_paths: bundle.host_paths }))
+    }
+
+    /// A tree that a program of the host uses, and nothing that a container could run: it needs no configuration.
+    fn has_no_program(&self) -> bool {
+        let image = self.input.source.image;
+        let unit = self.rendered.unit.as_ref();
+        unit.is_some_and(|unit| unit.starts == unit::Starts::HostProgram)
+            && self.input.source.settings.unit_template.is_none()
+            && image.entrypoint.is_empty()
+            && image.cmd.is_empty()
     }
 
     fn files_only(&self) -> Result<Prepared> {
         let mut warnings = Vec::new();
         let (tmpfiles, _) = self.tmpfiles(None, &mut warnings)?;
-        let stop_signal = bundle::stop_signal(&self.input.bundle(), &mut Vec::new());
-        let launch = launch(self.input.settings, LaunchMode::Foreground, stop_signal);
+        let stop_signal = bundle::stop_signal(&self.input.source, &mut Vec::new());
+        let launch = launch(self.input.source.settings, LaunchMode::Foreground, stop_signal);
         Ok(Prepared { tmpfiles, launch, warnings, ..Prepared::nothing() })
     }
 
@@ -193,7 +271,7 @@ impl Road<'_> {
         let mut text = own.and_then(|own| own.text.clone()).unwrap_or_default();
         text.extend_from_slice(self.host.tmpfiles.as_bytes());
         let mut made = tmpfiles::made(&text);
-        let name = place::tmpfiles_name(self.input.name);
+        let name = place::tmpfiles_name(self.input.source.name);
         let directory = Utf8Path::new(place::TMPFILES_DIR);
         for file in self.input.target.names(directory)? {
             if file.ends_with(".conf") && file != name {
@@ -209,7 +287,7 @@ impl Road<'_> {
             if own.is_some() {
                 warnings.extend(sources::told(&unknown));
             } else {
-                let automatic = sources::automatic(&unknown, self.input.tree);
+                let automatic = sources::automatic(&unknown, self.input.source.tree);
                 warnings.extend(automatic.warnings);
                 text.extend_from_slice(automatic.lines.as_bytes());
                 made.extend(tmpfiles::made(automatic.lines.as_bytes()));
@@ -218,18 +296,19 @@ impl Road<'_> {
         Ok((Some(text).filter(|text| !text.is_empty()), made))
     }
 
-    /// Unit, links and preset: the image's, or by the user's template.
-    fn enter_unit(&mut self, prepared: &mut Prepared) -> Result<()> {
-        let Input { name, settings, .. } = self.input;
+    /// Unit, links and preset: the image's with the manifest's word over it, or by the user's template.
+    fn enter_unit(&mut self, prepared: &mut Prepared, ways: &Ways) -> Result<()> {
+        let bundle::Source { name, settings, image, .. } = self.input.source;
+        let source = units::Source {
+            name,
+            settings,
+            image,
+            stop_signal: &prepared.launch.stop_signal,
+            volumes: &prepared.launch.volumes,
+            host_paths: &ways.host_paths,
+        };
         if settings.unit_template.is_some() {
-            let units = units::generate(&units::Source {
-                name,
-                settings,
-                image: self.input.image,
-                stop_signal: &prepared.launch.stop_signal,
-                volumes: &prepared.launch.volumes,
-                host_paths: &[],
-            })?;
+            let units = units::generate(&source)?;
             prepared.unit = units.unit.into_bytes();
             prepared.preset = units.preset.into_bytes();
             prepared.links = units.links;
@@ -239,7 +318,10 @@ impl Road<'_> {
             }
             return Ok(());
         }
-        let Some(unit) = self.rendered.unit.clone() else { return Ok(()) };
+        let Some(fitted) = self.rendered.unit.clone() else { return Ok(()) };
+        let wishes = units::wishes(&source)?;
+        let over = unit::Overlay { name, settings, wishes: &wishes, devices: &ways.devices };
+        let unit = unit::overlay(fitted, &over)?;
         prepared.unit = unit.text.into_bytes();
         let verb = if settings.enable { "enable" } else { "disable" };
         let (also, links) = self.also(&unit.install)?;
@@ -249,58 +331,6 @@ impl Road<'_> {
             prepared.links = links;
         }
         Ok(())
-    }
-
-    /// The units that are enabled with this one, by their own `[Install]`, and all links.
-    fn also(&mut self, own: &Install) -> Result<(BTreeSet<String>, Links)> {
-        let mut links = own.links.clone();
-        let mut waiting: Vec<String> = own.also.iter().cloned().collect();
-        let mut seen = BTreeSet::new();
-        while let Some(other) = waiting.pop() {
-            if !seen.insert(other.clone()) {
-                continue;
-            }
-            let Some(text) = self.unit(&other)? else {
-                self.warnings.push(format!(
-                    "{}: Also={other} is neither in the target nor among the host files; it is not enabled",
-                    unit::FILE
-                ));
-                seen.remove(&other);
-                continue;
-            };
-            let doing = || format!("reading unit {other}, which Also= names");
-            let text = String::from_utf8(text).with_context(doing)?;
-            let file = UnitFile::parse(&text).with_context(doing)?;
-            let theirs = install(&other, &file).with_context(doing)?;
-            links.extend(theirs.links);
-            waiting.extend(theirs.also);
-        }
-        links.sort();
-        links.dedup();
-        Ok((seen, links))
-    }
-
-    /// The text of another unit: a host file, or the target's.
-    fn unit(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let places =
-            [place::UNIT_DIR, "usr/lib/systemd/system", "usr/etc/systemd/system", "etc/systemd/system"];
-        let paths = places.map(|directory| Utf8Path::new(directory).join(name));
-        for placed in &self.host.placed {
-            let HostNode::File { leaf, content, .. } = &placed.file.node else { continue };
-            if !paths.contains(&placed.at) {
-                continue;
-            }
-            return match content {
-                Content::Template => Ok(self.rendered.contents.get(&placed.file.path).cloned()),
-                Content::AsItIs => brought::checked(self.input.tree.leaf(*leaf), self.input.read).map(Some),
-            };
-        }
-        for path in &paths {
-            if let Some(text) = self.input.target.read(path, MAX_TEXT_BYTES)? {
-                return Ok(Some(text));
-            }
-        }
-        Ok(None)
     }
 
     /// Numbers that mean somebody else on the host, and names that the host does not know.
@@ -327,43 +357,13 @@ impl Road<'_> {
             }
         }
         let own = |bytes: Option<&[u8]>| Names::read(bytes.unwrap_or_default());
-        let sides = Sides { users: (own(self.input.passwd), users), groups: (own(self.input.group), groups) };
-        let user = self.rendered.config.as_ref().map(|config| &config.asks.user);
-        told.extend(sides.strangers(&self.rendered.host_files, user));
+        let sides = Sides {
+            users: (own(self.input.source.passwd), users),
+            groups: (own(self.input.source.group), groups),
+        };
+        told.extend(sides.strangers(&self.rendered.host_files, self.user.as_ref()));
         Ok(told)
     }
-}
-
-/// Settings that the image's own files leave without effect.
-fn ignored(settings: &Settings, brought: &Brought, rendered: &Rendered) -> Vec<String> {
-    let mut told = Vec::new();
-    let mut tell =
-        |section: &str, given: &serde_json::Value, default: &serde_json::Value, but: &[&str], by| {
-            let empty = serde_json::Map::new();
-            let given = given.as_object().unwrap_or(&empty);
-            for (key, _) in given.iter().filter(|(key, value)| default.get(key.as_str()) != Some(value)) {
-                if !but.contains(&key.as_str()) {
-                    told.push(format!("{section}.{key} has no effect: the image brings {by}"));
-                }
-            }
-        };
-    let value = |settings: &Settings| serde_json::to_value(settings).expect("settings have string keys only");
-    let (given, default) = (value(settings), value(&Settings::default()));
-    if brought.config.is_some() && rendered.unit.is_some() {
-        tell(
-            "run",
-            &given["run"],
-            &default["run"],
-            &["stop_signal", "stop_timeout"],
-            "its own configuration",
-        );
-    }
-    if settings.unit_template.is_none() {
-        let heeded = ["environment_files", "notify", "replace"];
-        tell("unit", &given["unit"], &default["unit"], &heeded, unit::FILE);
-        tell("limits", &given["limits"], &default["limits"], &[], unit::FILE);
-    }
-    told
 }
 
 /// Each sentence once, where it first stood.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use camino::Utf8Path;
 
-use crate::exports::host_files::{Ground, Lies};
+use crate::exports::host_files::{Ground, Lies, Rights};
 
 /// What a path of the host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,14 @@ pub trait Target {
     /// # Errors
     /// When it can't be read.
     fn names(&self, path: &Utf8Path) -> Result<Vec<String>>;
+
+    /// Whose `path`, relative to the root, is; `None` when nobody knows.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    fn rights(&self, _: &Utf8Path) -> Result<Option<Rights>> {
+        Ok(None)
+    }
 }
 
 /// No target: nothing lies anywhere, and nothing is known to be missing.
@@ -73,5 +81,9 @@ pub(super) struct GroundOf<'a>(pub &'a dyn Target);
 impl Ground for GroundOf<'_> {
     fn lies(&self, path: &Utf8Path) -> Result<Lies> {
         self.0.lies(path)
+    }
+
+    fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
+        self.0.rights(path)
     }
 }

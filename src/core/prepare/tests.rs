@@ -11,14 +11,8 @@ use crate::tree::{ImageTree, TreePath};
 
 pub fn prepared(case: &Case) -> Result<Prepared> {
     prepare(&Input {
-        name: &case.name,
-        settings: &case.settings,
-        image: &case.image,
-        tree: &case.tree,
-        passwd: case.passwd.as_deref(),
-        group: case.group.as_deref(),
+        source: case.source(),
         runtime: &AbsolutePath::try_from("/usr/bin/runc".to_owned()).unwrap(),
-        architecture: case.architecture,
         config: &Digest::of(b""),
         image_name: "image",
         read: &|_| anyhow::bail!("nothing of this image is read"),
@@ -168,7 +162,7 @@ fn origin_changes_with_what_reaches_bundle_or_unit_only() {
         r#"{"enable": false}"#,
         r#"{"fallback": "embedded"}"#,
         r#"{"unit": {"replace": true}}"#,
-        r#"{"run": {"network": "host", "read_only": true}}"#,
+        r#"{"run": {"read_only": true}}"#,
     ] {
         assert_eq!(of(same), plain, "{same}");
     }
@@ -178,6 +172,8 @@ fn origin_changes_with_what_reaches_bundle_or_unit_only() {
         of(r#"{"run": {"env": {"A": "b"}}}"#),
         of(r#"{"run": {"seccomp": "unconfined"}}"#),
         of(r#"{"run": {"seccomp": "a.json"}, "seccomp_profile": {"defaultAction": "SCMP_ACT_ALLOW"}}"#),
+        // What is a default for one image is a change for another that brings its own configuration.
+        of(r#"{"run": {"network": "host"}}"#),
         of(r#"{"limits": {"pids": 1}}"#),
         of(r#"{"unit": {"template": "t"}}"#),
         of(r#"{"unit": {"template": "t"}, "unit_template": "x"}"#),

@@ -42,16 +42,20 @@ pub struct Run {
     /// How long a stop waits before it kills; default 10 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<Duration>,
-    /// Network namespace.
-    pub network: Network,
+    /// Network namespace; default the image's own configuration's, else the host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// Capabilities beyond the default set.
     pub cap_add: Vec<Capability>,
     /// Capabilities taken from the default set.
     pub cap_drop: Vec<Capability>,
-    /// System call filter.
-    pub seccomp: Seccomp,
-    /// Whether setuid programs and file capabilities are without effect; default true.
-    pub no_new_privileges: Switch,
+    /// System call filter; default the image's own configuration's, else `"default"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<Seccomp>,
+    /// Whether setuid programs and file capabilities are without effect; default the image's own configuration's, else
+    /// true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_new_privileges: Option<bool>,
     /// Whether the root file system is read-only; default true. The embedded root can't be written either way.
     pub read_only: Switch,
     /// Host paths bound into the container.
@@ -231,8 +235,9 @@ pub struct Unit {
     /// Replaces the phase's `WantedBy=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted_by: Option<Vec<UnitName>>,
-    /// `Restart=`; default on-failure.
-    pub restart: Restart,
+    /// `Restart=`; default the image's own unit's, else on-failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
     /// The payload tells readiness by sd_notify(3); the runtime stays in the foreground.
     pub notify: bool,
     /// `boot-complete.target` waits for it.
@@ -282,6 +287,21 @@ pub enum Restart {
     OnWatchdog,
     /// Whatever happened.
     Always,
+}
+
+impl Restart {
+    /// As `Restart=` spells it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::OnSuccess => "on-success",
+            Self::OnFailure => "on-failure",
+            Self::OnAbnormal => "on-abnormal",
+            Self::OnAbort => "on-abort",
+            Self::OnWatchdog => "on-watchdog",
+            Self::Always => "always",
+        }
+    }
 }
 
 /// `health`: a command that must succeed before the unit counts as active.

@@ -2,12 +2,13 @@
 //! state. Computes only.
 //!
 //! `service` renders the unit from a template, `install` reads `[Install]` back from what was rendered, so that links
-//! and text agree whichever template it was; `escape` is the only way for a setting's text into a unit.
+//! and text agree whichever template it was; `wishes` says the same over a unit that an image brings; `escape` is the only way for a setting's text into a unit.
 
 mod escape;
 mod install;
 mod service;
 mod tmpfiles;
+mod wishes;
 
 use anyhow::Result;
 use camino::Utf8PathBuf;
@@ -16,8 +17,9 @@ use crate::image::ImageConfig;
 use crate::name::ContainerName;
 use crate::record::VolumeSeed;
 use crate::settings::{AbsolutePath, Settings, Signal};
-pub use service::STOP_TIMEOUT;
+pub use service::{STOP_TIMEOUT, stop_timeout, success_exit_status};
 pub use tmpfiles::lines as tmpfiles;
+pub use wishes::{Over, Wish, wishes};
 
 /// What units are made from.
 pub struct Source<'a> {

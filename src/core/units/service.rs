@@ -9,7 +9,7 @@ use tera::{Context, ErrorKind, Tera};
 
 use super::{Source, escape};
 use crate::place;
-use crate::settings::{Duration, Phase, Restart, Signal, UnitName};
+use crate::settings::{Duration, Phase, Restart, Settings, Signal, UnitName};
 
 const TEMPLATE: &str = include_str!("container.service");
 
@@ -100,7 +100,6 @@ fn variables(source: &Source<'_>) -> Result<Variables> {
     let unit = &settings.unit;
     let limits = &settings.limits;
     let order = order(source);
-    let stop = settings.run.stop_timeout.unwrap_or(STOP_TIMEOUT);
     let optional = |value: Option<String>| value.unwrap_or_default();
     Ok(Variables {
         name: name.to_string(),
@@ -118,10 +117,10 @@ fn variables(source: &Source<'_>) -> Result<Variables> {
         requires_mounts_for: mounts_for(source)?,
         wanted_by: order.wanted_by,
         required_by: if unit.essential { vec!["boot-complete.target".into()] } else { vec![] },
-        restart: unit.restart,
+        restart: unit.restart.unwrap_or_default(),
         success_exit_status: success_exit_status(source.stop_signal),
         timeout_start: start_timeout(source).to_string(),
-        timeout_stop: longer(stop, STOP_GRACE_MILLIS).to_string(),
+        timeout_stop: stop_timeout(settings).to_string(),
         devices: words("run.devices", settings.run.devices.iter().map(|path| path.as_str()))?,
         memory_max: optional(limits.memory.map(|size| size.to_string())),
         tasks_max: optional(limits.pids.map(|number| number.to_string())),
@@ -134,19 +133,23 @@ fn variables(source: &Source<'_>) -> Result<Variables> {
 
 /// What a stopped payload may end with. PID 1 of a namespace dies of no signal that it does not handle but SIGKILL, so
 /// only that one can be how it ends (pid_namespaces(7)).
-fn success_exit_status(stop: &Signal) -> String {
+pub fn success_exit_status(stop: &Signal) -> String {
     let code = 128 + u16::from(stop.number());
     if *stop == Signal::kill() { format!("{code} {stop}") } else { code.to_string() }
 }
 
-struct Order {
-    after: Vec<String>,
-    before: Vec<String>,
-    wanted_by: Vec<String>,
+/// Where in the boot a unit starts.
+pub(super) struct Order {
+    /// `After=`.
+    pub after: Vec<String>,
+    /// `Before=`.
+    pub before: Vec<String>,
+    /// `WantedBy=`.
+    pub wanted_by: Vec<String>,
 }
 
 /// Where in the boot: the phase's own order, then the user's (bootup(7); docs/decisions.md, "Phases").
-fn order<'a>(source: &Source<'a>) -> Order {
+pub(super) fn order<'a>(source: &Source<'a>) -> Order {
     let unit = &source.settings.unit;
     let (after, before, wanted_by): (&[&str], &[&str], &str) = match unit.phase {
         Phase::Early => {
@@ -170,7 +173,7 @@ fn order<'a>(source: &Source<'a>) -> Order {
 }
 
 /// Each once, in the order of its first place.
-fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut list: Vec<String> = Vec::new();
     for name in names {
         if !list.iter().any(|known| known == name) {
@@ -185,14 +188,18 @@ fn words<'a>(label: &str, texts: impl Iterator<Item = &'a str>) -> Result<Vec<St
 }
 
 /// Early units run before anything but the root is mounted, and must not wait for it.
-fn mounts_for(source: &Source<'_>) -> Result<Vec<String>> {
+pub(super) fn mounts_for(source: &Source<'_>) -> Result<Vec<String>> {
     match source.settings.unit.phase {
         Phase::Early => Ok(Vec::new()),
         _ => words("a path on the host", source.host_paths.iter().map(|path| path.as_str())),
     }
 }
 
-fn description(source: &Source<'_>) -> Result<String> {
+/// `Description=`.
+///
+/// # Errors
+/// When the user's text can't stand in a unit.
+pub(super) fn description(source: &Source<'_>) -> Result<String> {
     if let Some(text) = &source.settings.unit.description {
         return escape::line("unit.description", text);
     }
@@ -219,19 +226,24 @@ fn documentation(source: &Source<'_>) -> Vec<String> {
     distinct(all.iter().map(String::as_str))
 }
 
+/// How long systemd waits for a stop.
+pub fn stop_timeout(settings: &Settings) -> Duration {
+    longer(settings.run.stop_timeout.unwrap_or(STOP_TIMEOUT), STOP_GRACE_MILLIS)
+}
+
 /// Seconds where it can be, since systemd's own messages speak of seconds.
 fn longer(duration: Duration, millis: u64) -> Duration {
     Duration::from_millis(duration.as_millis().saturating_add(millis))
 }
 
-fn start_timeout(source: &Source<'_>) -> Duration {
+pub(super) fn start_timeout(source: &Source<'_>) -> Duration {
     let base = if source.volumes.is_empty() { START_MILLIS } else { SEEDING_MILLIS };
     let health = source.settings.unit.health.as_ref();
     longer(Duration::from_millis(base), health.map_or(0, |health| health.timeout.as_millis()))
 }
 
 /// `ID` or `ID:PATH` of systemd.exec(5), `LoadCredential=`.
-fn credentials(source: &Source<'_>) -> Result<Vec<String>> {
+pub(super) fn credentials(source: &Source<'_>) -> Result<Vec<String>> {
     let mut seen: Vec<&str> = Vec::new();
     let mut credentials = Vec::new();
     for (index, text) in source.settings.unit.credentials.iter().enumerate() {

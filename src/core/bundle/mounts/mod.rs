@@ -87,11 +87,7 @@ pub fn decide(source: &Source<'_>, warnings: &mut Vec<String>) -> Result<Mounts>
     wanted.extend(asked::by_user(source, warnings)?);
     let list = settle(source, wanted, warnings)?;
     let volumes = seeds(&list)?;
-    let mut host_paths: Vec<AbsolutePath> = volumes.iter().map(|volume| volume.host.clone()).collect();
-    host_paths.extend(list.values().filter_map(|mount| mount.bound.clone()));
-    host_paths.extend(source.settings.unit.environment_files.iter().cloned());
-    host_paths.sort();
-    host_paths.dedup();
+    let host_paths = host_paths(source, &list, &volumes);
     if source.settings.unit.phase == Phase::Early {
         for volume in &volumes {
             warnings.push(format!(
@@ -108,6 +104,38 @@ pub fn decide(source: &Source<'_>, warnings: &mut Vec<String>) -> Result<Mounts>
         .collect::<Result<_>>()?;
     let root_propagation = asked::root_propagation(&source.settings.run);
     Ok(Mounts { list, volumes, empty_if_missing, host_paths, root_propagation })
+}
+
+/// The mounts that the user asks for alone, as they lie over a configuration that the image brings.
+///
+/// # Errors
+/// As [`decide`].
+pub fn by_user(source: &Source<'_>, warnings: &mut Vec<String>) -> Result<Mounts> {
+    let list = settle(source, asked::by_user(source, warnings)?, warnings)?;
+    let volumes = seeds(&list)?;
+    let host_paths = host_paths(source, &list, &volumes);
+    let root_propagation = asked::root_propagation(&source.settings.run);
+    Ok(Mounts { list, volumes, empty_if_missing: Vec::new(), host_paths, root_propagation })
+}
+
+fn host_paths(
+    source: &Source<'_>,
+    list: &BTreeMap<TreePath, Mount>,
+    volumes: &[VolumeSeed],
+) -> Vec<AbsolutePath> {
+    let mut paths: Vec<AbsolutePath> = volumes.iter().map(|volume| volume.host.clone()).collect();
+    paths.extend(list.values().filter_map(|mount| mount.bound.clone()));
+    paths.extend(source.settings.unit.environment_files.iter().cloned());
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+impl Mount {
+    /// Whether nothing of the image's is mounted below it.
+    pub fn hides(&self) -> bool {
+        self.bound.is_some()
+    }
 }
 
 impl Mounts {

@@ -42,7 +42,7 @@ pub fn mounts(source: &Source<'_>, warnings: &mut Vec<String>) -> Vec<Wanted> {
         let options = Tmpfs { target, content, target_kind }.options(source, warnings);
         wanted.push(self::wanted(target, "tmpfs", "tmpfs", options, target_kind));
     }
-    if source.settings.run.network == Network::Host && source.settings.unit.phase != Phase::Early {
+    if source.settings.run.network != Some(Network::None) && source.settings.unit.phase != Phase::Early {
         let list = options(&["bind", "ro", "nosuid", "nodev", "noexec", "rprivate"]);
         wanted.extend(
             HOST_FILES.map(|file| self::wanted(file, "bind", file, list.clone(), MountTargetKind::File)),

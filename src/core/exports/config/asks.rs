@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use super::devices::{self, DevicePolicy};
 use crate::settings::AbsolutePath;
 
 /// Everything that must be there for the container to start.
@@ -12,10 +13,8 @@ pub struct Asks {
     pub binds: Vec<Bind>,
     /// Places in the root that something is mounted on, in the configuration's order. They may repeat.
     pub mount_points: Vec<MountPoint>,
-    /// Device nodes that the runtime makes in the container.
-    pub devices: Vec<Device>,
-    /// Whether the device rules let every device through.
-    pub all_devices: bool,
+    /// What of the host's devices it may open.
+    pub devices: DevicePolicy,
     /// The payload's working directory.
     pub cwd: String,
     /// The payload's user and groups, as numbers: uid, gid, further gids.
@@ -51,17 +50,6 @@ pub enum MountPointKind {
     LikeInBundle(String),
 }
 
-/// A device node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// In the container.
-    pub path: String,
-    /// `c`, `b`, `u` or `p`, as mknod(1) has them.
-    pub kind: String,
-    /// Its number, if it has one.
-    pub number: Option<(u64, u64)>,
-}
-
 /// Collects everything; brings bind sources into one spelling.
 ///
 /// # Errors
@@ -80,26 +68,13 @@ pub fn collect(config: &mut Value, warnings: &mut Vec<String>) -> Result<Asks> {
     {
         collect_mount(index, mount, &mut asks, warnings)?;
     }
-    for device in config["linux"]["devices"].as_array().into_iter().flatten() {
-        asks.devices.push(Device {
-            path: text(&device["path"]),
-            kind: text(&device["type"]),
-            number: device["major"].as_u64().zip(device["minor"].as_u64()),
-        });
-    }
-    let rules = config["linux"]["resources"]["devices"].as_array();
-    asks.all_devices = rules.is_some_and(|rules| rules.iter().any(lets_everything_through));
+    asks.devices = devices::policy(config, warnings);
     for (stage, hooks) in config["hooks"].as_object().into_iter().flatten() {
         if hooks.as_array().is_some_and(|list| !list.is_empty()) {
             warnings.push(format!("hooks.{stage} runs programs of the host as root at every start"));
         }
     }
     Ok(asks)
-}
-
-fn lets_everything_through(rule: &Value) -> bool {
-    let open = |field: &str| rule.get(field).is_none_or(|value| value == "a" || value == -1);
-    rule["allow"] == true && ["type", "major", "minor"].into_iter().all(open)
 }
 
 fn text(value: &Value) -> String {
@@ -129,6 +104,14 @@ fn collect_mount(index: usize, mount: &mut Value, asks: &mut Asks, warnings: &mu
             let Ok(path) = AbsolutePath::try_from(source.clone()) else {
                 bail!("mounts[{index}].source {source:?} is not an absolute path free of `..`");
             };
+            let units = "/etc/systemd";
+            let below =
+                path.as_str().strip_prefix(units).is_some_and(|it| it.is_empty() || it.starts_with('/'));
+            if below && options.iter().rfind(|option| matches!(**option, "ro" | "rw")) != Some(&"ro") {
+                warnings.push(format!(
+                    "mounts[{index}] lets the container write {path}: it can change the host's units"
+                ));
+            }
             asks.binds.push(Bind { source: path.clone(), destination: destination.clone() });
             MountPointKind::Like(path)
         }

@@ -3,6 +3,7 @@
 //! 29, 92, 93).
 
 mod asks;
+mod devices;
 mod shape;
 mod upgrade;
 
@@ -10,7 +11,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::json;
-pub use asks::{Asks, Bind, Device, MountPoint, MountPointKind};
+use crate::bundle::overlay::Overlay;
+pub use asks::{Asks, Bind, MountPoint, MountPointKind};
+pub use devices::DevicePolicy;
 
 /// Below the cgroup that the runtime is started in, hence below the unit's.
 const CGROUPS_PATH: &str = "payload";
@@ -59,6 +62,30 @@ pub fn settle(bytes: &[u8], file: &str, root: &str) -> Result<Settled> {
         *warning = format!("{file}: {warning}");
     }
     Ok(Settled { value: settled, asks, warnings })
+}
+
+impl Settled {
+    /// The same with what the manifest says over it.
+    ///
+    /// # Errors
+    /// When together they are no configuration.
+    pub fn over(self, overlay: &Overlay, file: &str) -> Result<Self> {
+        if overlay.is_empty() {
+            return Ok(self);
+        }
+        let doing = || format!("putting [container.run] over {file}");
+        let Self { mut value, mut warnings, asks } = self;
+        overlay.apply(&mut value).with_context(doing)?;
+        shape::check(&value).with_context(doing)?;
+        let mut told = Vec::new();
+        let own = asks.devices;
+        // Device rules stay the image's: what the manifest adds is the unit's to allow.
+        let asks = Asks { devices: own, ..asks::collect(&mut value, &mut told).with_context(doing)? };
+        let told = told.into_iter().map(|told| format!("{file}: {told}"));
+        let new: Vec<_> = told.filter(|told| !warnings.contains(told)).collect();
+        warnings.extend(new);
+        Ok(Self { value, asks, warnings })
+    }
 }
 
 /// What sysctr decides (A§1.3; design of the start).

@@ -274,8 +274,7 @@ fn what_it_asks_is_collected() {
                 point("/dev/log", MountPointKind::Like(path("/dev/log"))),
                 point("/bin/helper", MountPointKind::LikeInBundle("helper".into())),
             ],
-            devices: vec![Device { path: "/dev/vport2p1".into(), kind: "c".into(), number: Some((249, 1)) }],
-            all_devices: true,
+            devices: DevicePolicy::Open,
             cwd: "/work".into(),
             user: (996, 994, vec![7]),
         }

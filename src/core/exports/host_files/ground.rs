@@ -29,6 +29,31 @@ pub trait Ground {
     /// # Errors
     /// When it can't be looked at.
     fn lies(&self, path: &Utf8Path) -> Result<Lies>;
+
+    /// Whose `path` is, and its permission bits; `None` when nobody knows.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    fn rights(&self, _: &Utf8Path) -> Result<Option<Rights>> {
+        Ok(None)
+    }
+}
+
+/// Owner and permission bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits, `0..=0o7777`.
+    pub mode: u16,
+}
+
+impl std::fmt::Display for Rights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04o} {}:{}", self.mode, self.uid, self.gid)
+    }
 }
 
 /// Who keeps a path.

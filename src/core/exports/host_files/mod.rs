@@ -14,7 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::settings::{ImageSettings, normalized};
 use crate::tree::path::quoted;
 use crate::tree::{Dir, ImageTree, Leaf, LeafId, Node, Stat, TreePath};
-pub use ground::{Ground, Lies};
+pub use ground::{Ground, Lies, Rights};
 pub use mount_unit::MountUnit;
 pub use seeds::{Decided, Placed, Seeding, decide};
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::ground::{Ground, Keeper, Lies, keeper};
+use super::ground::{Ground, Keeper, Lies, Rights, keeper};
 use super::mount_unit::{self, MountUnit};
 use super::{Content, HostFile, HostNode};
 use crate::digest::Digest;
@@ -85,7 +85,18 @@ impl Decided {
         };
         let allowed = seeding.allow_conflicts.contains(&file.path);
         match (lies, directory) {
-            (Lies::Directory, true) => return Ok(()),
+            (Lies::Directory, true) => {
+                let stat = file.stat();
+                let wanted = Rights { uid: stat.uid, gid: stat.gid, mode: stat.mode };
+                if let Some(found) = ground.rights(&at)?.filter(|found| *found != wanted && !allowed) {
+                    self.warnings.push(format!(
+                        "host file {}: the target's own directory /{at} stays {found}, where the image has {wanted}; \
+                         change it in the target, or put it into allow_conflicts if that is well",
+                        file.path
+                    ));
+                }
+                return Ok(());
+            }
             (Lies::Nothing, _) => {}
             (Lies::File | Lies::Link(_), false) if allowed => {}
             (lies, _) => {

@@ -3,15 +3,18 @@
 
 mod file;
 mod install;
+mod overlay;
 
 use anyhow::{Context, Result, bail};
 
 pub use file::{Assignment, UnitFile};
 pub use install::{Install, install};
+pub use overlay::{Overlay, overlay};
 
 use super::{Form, template, values};
 use crate::name::ContainerName;
 use crate::settings::{Duration, Signal};
+use crate::units;
 
 /// What messages call the file.
 pub const FILE: &str = "exports/service.template";
@@ -130,6 +133,16 @@ pub fn fit(rendered: &[u8], fit: &Fit<'_>) -> Result<Fitted> {
     Ok(Fitted { text: unit.to_string(), starts, install, warnings })
 }
 
+/// What a payload needs that talks to systemd itself.
+fn settle_notify(unit: &mut UnitFile) {
+    // The payload is no child of systemd's main process.
+    unit.set("Service", "NotifyAccess", "all");
+    if unit.last("Service", "WatchdogSignal").is_none() {
+        // docs/decisions.md, "`WatchdogSignal=SIGKILL`".
+        unit.add("Service", "WatchdogSignal", "SIGKILL");
+    }
+}
+
 /// The parts of a unit that the way of starting decides.
 fn settle(unit: &mut UnitFile, fit: &Fit<'_>, warnings: &mut Vec<String>) {
     let was = unit.last("Service", "Type").map(str::to_owned);
@@ -153,8 +166,7 @@ fn settle(unit: &mut UnitFile, fit: &Fit<'_>, warnings: &mut Vec<String>) {
         Form::Foreground | Form::Notify => unit.remove("Service", "PIDFile"),
     }
     if fit.form == Form::Notify {
-        // The payload is no child of systemd's main process.
-        unit.set("Service", "NotifyAccess", "all");
+        settle_notify(unit);
     }
     if kind == "oneshot" {
         let restart = unit.last("Service", "Restart").map(str::to_owned);
@@ -180,7 +192,7 @@ fn settle(unit: &mut UnitFile, fit: &Fit<'_>, warnings: &mut Vec<String>) {
     if unit.all("Service", "ExecStop").is_empty() {
         unit.add("Service", "ExecStop", &stop);
     }
-    let status = (128 + u16::from(fit.stop_signal.number())).to_string();
+    let status = units::success_exit_status(fit.stop_signal);
     let timeout = fit.stop_timeout.to_string();
     for (key, value) in [
         ("Delegate", "yes"),

@@ -79,7 +79,7 @@ const FITS: &[(&str, Form, Runs, &str, &str)] = &[
         "Type=notify|NotifyAccess=main|RUN",
         Form::Notify,
         Runs::Always,
-        "Type=notify|NotifyAccess=all|RUN|CLEAN|STOP",
+        "Type=notify|NotifyAccess=all|RUN|WatchdogSignal=SIGKILL|CLEAN|STOP",
         "",
     ),
     (

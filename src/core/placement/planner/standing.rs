@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::super::{Change, Found, Ground, PlacedFile, PlacedLeaf};
+use super::super::{Body, Brought, Change, Found, Ground, PlacedFile, PlacedLeaf};
 use super::{Clash, MAX_UNIT_BYTES, Planner};
 use crate::digest::Digest;
 use crate::name::ContainerName;
@@ -13,7 +13,50 @@ use crate::place;
 use crate::record::{Metadata, Placed, Record};
 use crate::tree::Stat;
 
+/// Something that another container has placed, or places, just so.
+pub(super) struct Shared {
+    /// What of the host it took the place of.
+    pub aside: Option<PlacedLeaf>,
+}
+
 impl<G: Ground> Planner<'_, G> {
+    /// The other container that has something at `path`, and what.
+    fn of_another(&self, name: &ContainerName, path: &Utf8Path) -> Option<(&ContainerName, &Placed)> {
+        let others = self.records.iter().filter(|(other, _)| *other != name);
+        others.filter_map(|(other, record)| Some((other, record.placed.get(path)?))).next()
+    }
+
+    /// Whether another container brings `leaf` too and the manifest allows that; then both have it, and what was put
+    /// aside for the other one is put aside for this one as well.
+    pub(super) fn shared(
+        &self,
+        name: &ContainerName,
+        path: &Utf8Path,
+        leaf: &PlacedLeaf,
+        allowed: &BTreeSet<Utf8PathBuf>,
+    ) -> Result<Option<Shared>> {
+        let Some((other, theirs)) = self.of_another(name, path).filter(|_| allowed.contains(path)) else {
+            return Ok(None);
+        };
+        let same = match (theirs, leaf.record(None)) {
+            (Placed::Link { target, metadata, .. }, Placed::Link { target: text, metadata: own, .. }) => {
+                *target == text && *metadata == own
+            }
+            (theirs, own) => *theirs == own,
+        };
+        if !same {
+            bail!("placing container {name}: /{path} belongs to container {other} already, and differs");
+        }
+        let was = self.present.records.get(other).and_then(|record| record.placed.get(path));
+        let aside = match (was, self.ground.probe(path)?) {
+            (Some(was), _) => self.put_aside(other, path, was)?,
+            // The other one is placed by the same compose, so the host's own is still there.
+            (None, Found::Nothing) => None,
+            (None, _) => self.replaced(other, path, Clash::PutAside, allowed)?,
+        };
+        Ok(Some(Shared { aside }))
+    }
+
     /// What of the host stands at `path`, to be put aside; `None` if nothing does or it is the container's own.
     pub(super) fn replaced(
         &self,
@@ -22,10 +65,8 @@ impl<G: Ground> Planner<'_, G> {
         clash: Clash,
         allowed: &BTreeSet<Utf8PathBuf>,
     ) -> Result<Option<PlacedLeaf>> {
-        for (other, record) in self.records.iter().filter(|(other, _)| *other != name) {
-            if record.placed.contains_key(path) {
-                bail!("placing container {name}: /{path} belongs to container {other} already");
-            }
+        if let Some((other, _)) = self.of_another(name, path) {
+            bail!("placing container {name}: /{path} belongs to container {other} already");
         }
         if let Some(was) = self.present.records.get(name).and_then(|old| old.placed.get(path)) {
             return self.put_aside(name, path, was);
@@ -40,7 +81,7 @@ impl<G: Ground> Planner<'_, G> {
                 let bytes = self.ground.read(path, MAX_UNIT_BYTES)?.unwrap_or_default();
                 Ok(Some(PlacedLeaf::File(PlacedFile { bytes, mode, mtime: Some(mtime) })))
             }
-            (Found::Link(text), Clash::PutAside) if ours_to_move => Ok(Some(PlacedLeaf::Link(text))),
+            (Found::Link(text), Clash::PutAside) if ours_to_move => self.link_aside(path, text).map(Some),
             _ => bail!(
                 "placing container {name}: /{path} exists in the target; choose another name{}",
                 if ours_to_move { ", or set `unit.replace = true` to put it aside" } else { "" }
@@ -48,26 +89,33 @@ impl<G: Ground> Planner<'_, G> {
         }
     }
 
+    /// A link of the host with the time stamp that the one at `path` has.
+    fn link_aside(&self, path: &Utf8Path, text: String) -> Result<PlacedLeaf> {
+        let Some(mtime) = self.ground.mtime(path)? else { return Ok(PlacedLeaf::Link(text)) };
+        let stat = Stat { mtime: Some(mtime), ..Stat::implied(0o777) };
+        Ok(PlacedLeaf::Brought(Box::new(Brought { stat, body: Body::Link(text) })))
+    }
+
     /// What the container's earlier compose put aside at `path`.
     fn put_aside(&self, name: &ContainerName, path: &Utf8Path, was: &Placed) -> Result<Option<PlacedLeaf>> {
-        if let Placed::Link { replaced: Some(text), .. } = was {
-            return Ok(Some(PlacedLeaf::Link(text.clone())));
-        }
         let aside = place::bundle(name).join(place::put_aside(name, path));
         match self.ground.probe(&aside)? {
             Found::File { mode, mtime, .. } => {
                 let bytes = self.ground.read(&aside, MAX_UNIT_BYTES)?.unwrap_or_default();
                 Ok(Some(PlacedLeaf::File(PlacedFile { bytes, mode, mtime: Some(mtime) })))
             }
-            Found::Link(text) => Ok(Some(PlacedLeaf::Link(text))),
-            Found::Nothing | Found::Directory | Found::Special => Ok(None),
+            Found::Link(text) => self.link_aside(&aside, text).map(Some),
+            Found::Nothing | Found::Directory | Found::Special => match was {
+                Placed::Link { replaced: Some(text), .. } => Ok(Some(PlacedLeaf::Link(text.clone()))),
+                _ => Ok(None),
+            },
         }
     }
 
     /// Takes the container's own thing away and puts back what it put aside.
     pub(super) fn take_away(&mut self, name: &ContainerName, path: &Utf8Path, was: &Placed) -> Result<()> {
-        // Directories go with the last thing in them.
-        if matches!(was, Placed::Directory { .. }) {
+        // Directories go with the last thing in them, and what another container has too stays for it.
+        if matches!(was, Placed::Directory { .. }) || self.of_another(name, path).is_some() {
             return Ok(());
         }
         self.over.insert(path.to_owned());

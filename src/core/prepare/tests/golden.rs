@@ -1,7 +1,8 @@
 //! Whole containers as text.
 
-use super::{ImageConfig, prepared, to_json};
+use super::{prepared, to_json};
 use crate::bundle::testing::{Case, tree};
+use crate::image::ImageConfig;
 
 /// Everything that comes out, as one text. Of the seccomp filter only how much there is: it has tests of its own.
 fn shown(case: &Case) -> String {
