@@ -71,6 +71,8 @@ pub struct ComposeReport {
     pub containers: Vec<ContainerReport>,
     /// Every path outside and every directory of a bundle, in path order.
     pub paths: Vec<PathReport>,
+    /// What the user should know about the target.
+    pub warnings: Vec<String>,
 }
 
 /// One container in a [`ComposeReport`].
@@ -143,6 +145,7 @@ impl ComposeReport {
                 .iter()
                 .map(|(path, change)| path_report(placement, path, change))
                 .collect(),
+            warnings: placement.warnings.clone(),
         }
     }
 }
@@ -164,6 +167,9 @@ impl Report for ComposeReport {
         let mut text = String::new();
         for container in &self.containers {
             container.write(&mut text, self.planned);
+        }
+        for warning in &self.warnings {
+            writeln!(text, "warning: {}", printable(warning)).unwrap_or_default();
         }
         if self.planned {
             for path in &self.paths {

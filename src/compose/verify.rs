@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::digest::Digest;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Found, Ground as _};
+use sysctr_core::placement::{Found, Ground as _, label_rule};
 use sysctr_core::record::{Embedded, EmbeddedContainer, Metadata, Placed, Record, from_json};
 use sysctr_core::tree::compare::differences;
 use sysctr_core::tree::{ImageTree, Mtime, TreePath, dump};
@@ -81,6 +81,13 @@ impl Inspection<'_> {
             if !listed && path != place::EMBEDDED_JSON {
                 self.find(&format!("/{path}"), "is not in embedded.json");
             }
+        }
+        let Some(rule) = &embedded.label_rule else { return Ok(()) };
+        for path in label_rule::lacking(self.target, rule)? {
+            self.find(
+                &format!("/{path}"),
+                "does not have the rule about containers as its last line in force",
+            );
         }
         Ok(())
     }

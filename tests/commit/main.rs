@@ -1,6 +1,7 @@
 //! The commit target against libostree's own programs: what it writes, and that errors and kills leave the ref as it was.
 
 mod kills;
+mod labels;
 mod oracle;
 mod refusals;
 mod steps;

@@ -5,7 +5,8 @@
 //! `contents` (everything that is made beside), `staging` (one change from begin to commit), `scan` (reading back).
 //!
 //! [`commit`] is the other door: a commit in, a new commit out. Behind it: `snapshot` (paths in a commit's tree), `graft`
-//! (the tree with changes), `composing` (one new commit from begin to the moved ref), `committed` (reading back).
+//! (the tree with changes), `composing` (one new commit from begin to the moved ref), `labels` and `relabel` (SELinux),
+//! `committed` (reading back).
 
 mod assemble;
 mod beneath;
@@ -17,10 +18,13 @@ mod erase;
 mod graft;
 mod guard;
 mod journal;
+mod labels;
 mod marks;
 mod owners;
 mod plan;
 mod recover;
+mod relabel;
+mod rootfs;
 mod scan;
 mod snapshot;
 mod staging;

@@ -3,7 +3,9 @@
 //! A placement is a list of changes in the order in which they are made. It is computed by [`Planner`] from what a
 //! target embeds ([`Present`]) and what it shall embed; the target does nothing that does not stand in it.
 
+pub mod label_rule;
 mod planner;
+mod policy;
 mod present;
 #[cfg(test)]
 mod tests;
@@ -14,6 +16,7 @@ use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub use planner::{Clash, Draft, Planned, Planner, check_group};
+pub use policy::Policy;
 pub use present::Present;
 
 use crate::digest::Digest;
@@ -146,6 +149,8 @@ pub struct Placement {
     pub changes: Vec<(Utf8PathBuf, Change)>,
     /// Those of the paths above where something stands before.
     pub over: BTreeSet<Utf8PathBuf>,
+    /// What the user should know about the target, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl PlacedLeaf {
