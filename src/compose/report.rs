@@ -77,6 +77,8 @@ pub struct ComposeReport {
     /// The new commit, for a target that is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitReport>,
+    /// What the user should know about the target.
+    pub warnings: Vec<String>,
 }
 
 /// One container in a [`ComposeReport`].
@@ -150,6 +152,7 @@ impl ComposeReport {
                 .map(|(path, change)| path_report(placement, path, change))
                 .collect(),
             commit: None,
+            warnings: placement.warnings.clone(),
         }
     }
 }
@@ -171,6 +174,9 @@ impl Report for ComposeReport {
         let mut text = String::new();
         for container in &self.containers {
             container.write(&mut text, self.planned);
+        }
+        for warning in &self.warnings {
+            writeln!(text, "warning: {}", printable(warning)).unwrap_or_default();
         }
         if self.planned {
             for path in &self.paths {

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::digest::Digest;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Etc, Found};
+use sysctr_core::placement::{Etc, Found, Present, label_rule};
 use sysctr_core::record::{Embedded, EmbeddedContainer, Metadata, Placed, Record, from_json};
 use sysctr_core::tree::compare::{Difference, differences};
 use sysctr_core::tree::{ImageTree, Mtime, TreePath, dump};
@@ -15,7 +15,7 @@ use sysctr_core::tree::{ImageTree, Mtime, TreePath, dump};
 use crate::embed::shown;
 use crate::interrupt::Interrupt;
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
-use crate::target::host_tree::{HostTree, Rights};
+use crate::target::host_tree::{HostTree, Mislabelled, Rights};
 use crate::target::sysroot::Unreadable;
 
 /// Larger than any file of ours beside a rootfs.
@@ -85,6 +85,17 @@ impl Inspection<'_> {
         read.map_err(|error| self.find(&format!("/{path}"), format!("can't be looked at: {error:#}"))).ok()
     }
 
+    /// SELinux labels, of what a commit has them.
+    fn labels(&mut self) {
+        let found =
+            Present::read(self.target).and_then(|present| self.target.mislabelled(&present, self.interrupt));
+        let found = self.told(place::EMBEDDED_DIR.into(), found).unwrap_or_default();
+        for Mislabelled { path, found, expected } in found {
+            let [found, expected] = [found, expected].map(|label| label.unwrap_or_else(|| "none".to_owned()));
+            self.find(&format!("/{path}"), format!("has the label {found}, not {expected}"));
+        }
+    }
+
     /// What the index does not list, and who may write it.
     fn index(&mut self, embedded: &Embedded) -> Result<()> {
         self.rights(place::EMBEDDED_JSON.into(), 0o644)?;
@@ -96,6 +107,14 @@ impl Inspection<'_> {
                 self.find(&format!("/{path}"), "is not in embedded.json");
             }
         }
+        let Some(rule) = &embedded.label_rule else { return Ok(()) };
+        for path in label_rule::lacking(self.target, rule)? {
+            self.find(
+                &format!("/{path}"),
+                "does not have the rule about containers as its last line in force",
+            );
+        }
+        self.labels();
         Ok(())
     }
 

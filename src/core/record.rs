@@ -226,10 +226,32 @@ pub struct Embedded {
     /// The launcher, if we put it there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launcher: Option<Digest>,
+    /// The rule in the SELinux policy's files about the roots of all containers; none without a policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_rule: Option<LabelRule>,
     /// Directories that composes made outside [`crate::place::EMBEDDED_DIR`], relative to the target's root. They
     /// are removed with the last thing in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directories: Vec<Utf8PathBuf>,
+}
+
+/// A line that composes wrote into files of the SELinux policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelRule {
+    /// The line.
+    pub rule: String,
+    /// The files that it is the last line of, relative to the target's root.
+    pub files: BTreeMap<Utf8PathBuf, Before>,
+}
+
+/// What stood at a path before the first compose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Before {
+    /// Nothing.
+    Missing,
+    /// A file.
+    There,
 }
 
 /// One container in `embedded.json`.
@@ -258,6 +280,7 @@ impl Embedded {
             tool: tool(),
             containers: BTreeMap::new(),
             launcher: None,
+            label_rule: None,
             directories: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@ mod amend;
 mod bench;
 mod judged;
 mod kills;
+mod labels;
 mod oracle;
 mod refusals;
 mod steps;

@@ -65,7 +65,7 @@ fn compose_form() -> Value {
     object(
         json!({
             "format": {"const": 1}, "changed": {"type": "boolean"}, "planned": {"type": "boolean"},
-            "containers": list(container), "paths": list(changed_path),
+            "containers": list(container), "paths": list(changed_path), "warnings": list(json!({"type": "string"})),
         }),
         &[],
     )

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
@@ -304,6 +305,25 @@ fn load(repo: &ostree::Repo, checksum: &Digest) -> Result<(FileObject, Option<gi
         _ => FileObject::Regular { stat, size: u64::try_from(info.size())? },
     };
     Ok((object, content))
+}
+
+/// The labels that an SELinux policy gives, as libostree and everything that labels commits with it reads them.
+pub(super) struct FileLabels(ostree::SePolicy);
+
+impl FileLabels {
+    /// Of the policy in `etc/selinux` of a directory, which may be removed after that.
+    pub(super) fn beneath(root: std::os::fd::BorrowedFd<'_>) -> Result<Self> {
+        let policy = ostree::SePolicy::new_at(root.as_raw_fd(), Cancellable::NONE)?;
+        if policy.name().is_none() {
+            bail!("libostree finds none that is on; it may be built without SELinux, which this base needs");
+        }
+        Ok(Self(policy))
+    }
+
+    /// The label of what has this mode, type bits included, at an absolute path; `None` if the policy has none for it.
+    pub(super) fn at(&self, path: &str, mode: u32) -> Result<Option<String>> {
+        Ok(self.0.label(path, mode, Cancellable::NONE)?.map(String::from))
+    }
 }
 
 /// A transaction under way. Dropped, it is aborted.

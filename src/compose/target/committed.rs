@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
-use sysctr_core::placement::{Found, Ground};
+use sysctr_core::placement::{Found, Ground, Present};
 use sysctr_core::tree::{ImageTree, Leaf, Mtime, Node, Stat, TreePath};
 
 use super::commit::Commit;
-use super::host_tree::{HostTree, Rights, Unkept};
+use super::host_tree::{HostTree, Mislabelled, Rights, Unkept};
 use super::read_back;
 use super::scan::Scan;
 use super::snapshot::{At, FileObject, Last, Library, Snapshot};
@@ -127,6 +127,10 @@ impl HostTree for Commit {
 
     fn as_kept(&self, tree: ImageTree) -> ImageTree {
         tree.as_committed()
+    }
+
+    fn mislabelled(&self, present: &Present, interrupt: &Interrupt) -> Result<Vec<Mislabelled>> {
+        self.all_mislabelled(present, interrupt)
     }
 
     fn unkept(&self, tree: &ImageTree) -> Option<Unkept> {

@@ -9,19 +9,21 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use sysctr_core::digest::Digest;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Adopted, Body, Brought, Bundle, Change, PlacedLeaf, Placement};
+use sysctr_core::placement::{Adopted, Body, Brought, Bundle, Change, PlacedLeaf, Placement, Policy};
 use sysctr_core::record::{Embedded, from_json};
 use sysctr_core::store::contents::{ObjectContents, ObjectStore};
 use sysctr_core::store::object::{DirRef, DirTree, FileKind, ObjectKind, dirmeta};
 use sysctr_core::store::repo::{Durability, Objects, Published, RepoMode};
-use sysctr_core::tree::{ContentId, Dir, FileName, ImageTree, Leaf, Node, Stat, TreePath};
+use sysctr_core::tree::{ContentId, Stat};
 
 use super::beneath;
 use super::commit::{Commit, Message, Transaction};
 use super::graft::{Graft, There};
 use super::guard;
 use super::host_tree::{HostTree as _, Unkept};
+use super::labels::{Kind, Labels};
 use super::marks;
+use super::rootfs::Rootfs;
 use super::snapshot::{At, Last, Snapshot};
 use crate::interrupt::Interrupt;
 
@@ -79,6 +81,8 @@ pub struct Composing<'a> {
     previous: Option<String>,
     durability: Durability,
     contents: Mutex<BTreeMap<ContainerName, ObjectContents>>,
+    /// The base's SELinux policy.
+    policy: Option<Policy>,
     store: Arc<ObjectStore>,
     transaction: Transaction<'a>,
 }
@@ -104,10 +108,20 @@ impl<'a> Composing<'a> {
             )?;
         }
         let previous = base.resolve(revision.reference)?;
+        let policy = Policy::read(base)?;
         let transaction = base.transaction()?;
         let objects = Objects::begin(transaction.directory(), mode)?;
         let store = Arc::new(ObjectStore::new(objects, revision.jobs)?);
-        Ok(Self { base, revision, previous, durability, contents: Mutex::default(), store, transaction })
+        Ok(Self {
+            base,
+            revision,
+            previous,
+            durability,
+            contents: Mutex::default(),
+            policy,
+            store,
+            transaction,
+        })
     }
 
     /// What the ref named at the beginning.
@@ -118,7 +132,8 @@ impl<'a> Composing<'a> {
     /// Where the contents of a container's image go.
     pub fn contents(&self, name: &ContainerName) -> ObjectContents {
         let mut all = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(name.clone()).or_insert_with(|| ObjectContents::new(&self.store, None)).clone()
+        let label = self.policy.as_ref().map(|policy| policy.roots().as_bytes());
+        all.entry(name.clone()).or_insert_with(|| ObjectContents::new(&self.store, label)).clone()
     }
 
     /// Reads back a staged content of at most `max` bytes.
@@ -149,7 +164,8 @@ impl<'a> Composing<'a> {
             }
         }
         self.store.settle()?;
-        let mut new = New { composing: &self, needed: BTreeSet::new(), interrupt };
+        let labels = self.labels(placement)?;
+        let mut new = New { composing: &self, labels, needed: BTreeSet::new(), interrupt };
         let root = new.tree(placement)?;
         let needed = new.needed;
         let containers = self.containers(placement)?;
@@ -168,6 +184,12 @@ impl<'a> Composing<'a> {
         let message = Message { reference, subject, parent, previous, timestamp, containers };
         let (checksum, fate) = self.transaction.finish(root, &message)?;
         Ok(Written { checksum, fate, published })
+    }
+
+    fn labels(&self, placement: &Placement) -> Result<Option<Labels>> {
+        let Some(policy) = &self.policy else { return Ok(None) };
+        let scratch = self.store.objects().scratch("policy")?;
+        Labels::new(self.base, policy, placement, &scratch).map(Some)
     }
 
     /// The containers that the new commit embeds.
@@ -189,11 +211,13 @@ impl<'a> Composing<'a> {
 }
 
 /// The new tree while its objects are staged.
-struct New<'a> {
+pub(super) struct New<'a> {
     composing: &'a Composing<'a>,
+    /// None without a policy.
+    pub(super) labels: Option<Labels>,
     /// Everything that the new commit has and its base may lack.
-    needed: BTreeSet<(Digest, ObjectKind)>,
-    interrupt: &'a Interrupt,
+    pub(super) needed: BTreeSet<(Digest, ObjectKind)>,
+    pub(super) interrupt: &'a Interrupt,
 }
 
 impl New<'_> {
@@ -240,12 +264,14 @@ impl New<'_> {
     fn apply(&mut self, graft: &mut Graft<'_, Commit>, path: &Utf8Path, change: &Change) -> Result<()> {
         match (change, graft.there(path)?) {
             (Change::MakeDirectory(stat), There::Nothing) => {
-                let meta = self.metadata(stat)?;
+                let meta = self.directory(path, stat)?;
                 graft.make_dir(path, meta)
             }
-            (Change::Put(leaf), There::Nothing | There::File) => graft.put_file(path, self.placed(leaf)?),
+            (Change::Put(leaf), There::Nothing | There::File) => {
+                graft.put_file(path, self.placed(path, leaf)?)
+            }
             (Change::PutBundle(bundle), There::Nothing | There::Dir) => {
-                graft.put_dir(path, self.bundle(bundle)?)
+                graft.put_dir(path, self.bundle(path, bundle)?)
             }
             (Change::AdoptBundle(adopted), There::Nothing | There::Dir) => {
                 graft.put_dir(path, self.adopted(adopted, path)?)
@@ -258,33 +284,41 @@ impl New<'_> {
         }
     }
 
-    /// A bundle whose root another commit has, all of its objects.
+    /// A bundle whose root another commit has, all of its objects; with another label they are made anew.
     fn adopted(&mut self, adopted: &Adopted, path: &Utf8Path) -> Result<DirRef> {
         let commit = Commit::open(self.composing.base.path(), &adopted.commit)?;
         let snapshot = Snapshot { library: &commit, root: commit.root() };
         match snapshot.resolve(&path.join(place::ROOTFS), Last::Kept)?.at {
-            At::Dir(rootfs) => self.bundle_of(&adopted.files, rootfs),
+            At::Dir(rootfs) => {
+                let rootfs = self.relabelled(&commit, rootfs)?;
+                self.bundle_of(path, &adopted.files, rootfs)
+            }
             At::Nothing | At::File(_) => bail!("commit {} has no rootfs there", adopted.commit),
         }
     }
 
     /// A bundle directory with these files.
-    fn bundle_of(&mut self, files: &BTreeMap<String, PlacedLeaf>, rootfs: DirRef) -> Result<DirRef> {
+    fn bundle_of(
+        &mut self,
+        path: &Utf8Path,
+        files: &BTreeMap<String, PlacedLeaf>,
+        rootfs: DirRef,
+    ) -> Result<DirRef> {
         let mut tree = DirTree::default();
         for (name, leaf) in files {
             beneath::split(name.as_str().into())?;
-            let checksum = self.placed(leaf).with_context(|| format!("making {name}"))?;
+            let checksum = self.placed(&path.join(name), leaf).with_context(|| format!("making {name}"))?;
             tree.files.insert(name.clone(), checksum);
         }
         tree.dirs.insert(place::ROOTFS.to_owned(), rootfs);
-        Ok(DirRef { tree: self.names(&tree)?, meta: self.metadata(&Stat::implied(0o700))? })
+        Ok(DirRef { tree: self.names(&tree)?, meta: self.directory(path, &Stat::implied(0o700))? })
     }
 
-    fn names(&mut self, tree: &DirTree) -> Result<Digest> {
+    pub(super) fn names(&mut self, tree: &DirTree) -> Result<Digest> {
         self.object(ObjectKind::DirTree, &tree.to_bytes())
     }
 
-    fn metadata(&mut self, stat: &Stat) -> Result<Digest> {
+    pub(super) fn metadata(&mut self, stat: &Stat) -> Result<Digest> {
         self.object(ObjectKind::DirMeta, &dirmeta(stat))
     }
 
@@ -294,88 +328,76 @@ impl New<'_> {
         Ok(checksum)
     }
 
-    fn file(&mut self, stat: &Stat, kind: FileKind<'_>, content: &[u8]) -> Result<Digest> {
+    pub(super) fn file(&mut self, stat: &Stat, kind: FileKind<'_>, content: &[u8]) -> Result<Digest> {
         let checksum = self.composing.store.objects().write_file(stat, kind, content)?;
         self.needed.insert((checksum, ObjectKind::File));
         Ok(checksum)
     }
 
-    fn placed(&mut self, leaf: &PlacedLeaf) -> Result<Digest> {
-        match leaf {
-            PlacedLeaf::File(file) => self.file(&Stat::implied(file.mode), FileKind::Regular, &file.bytes),
-            PlacedLeaf::Link(text) => self.file(&Stat::implied(0o777), FileKind::Symlink(text), b""),
-            PlacedLeaf::Brought(brought) => self.brought(brought),
+    /// Stages a file that comes in pieces.
+    pub(super) fn stream(
+        &mut self,
+        stat: &Stat,
+        size: u64,
+        pieces: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+    ) -> Result<Digest> {
+        let mut stream = self.composing.store.objects().stream(stat, size)?;
+        pieces(&mut |some| stream.write(some))?;
+        let checksum = stream.finish()?;
+        self.needed.insert((checksum, ObjectKind::File));
+        Ok(checksum)
+    }
+
+    /// The metadata of a directory at this path.
+    fn directory(&mut self, path: &Utf8Path, stat: &Stat) -> Result<Digest> {
+        match &self.labels {
+            Some(labels) => self.metadata(&labels.labelled(path, Kind::Directory, stat)?),
+            None => self.metadata(stat),
         }
     }
 
-    fn brought(&mut self, brought: &Brought) -> Result<Digest> {
+    /// A file or link at this path.
+    fn file_at(
+        &mut self,
+        path: &Utf8Path,
+        stat: &Stat,
+        kind: FileKind<'_>,
+        content: &[u8],
+    ) -> Result<Digest> {
+        let is = match kind {
+            FileKind::Regular => Kind::Regular,
+            FileKind::Symlink(_) => Kind::Link,
+        };
+        match &self.labels {
+            Some(labels) => self.file(&labels.labelled(path, is, stat)?, kind, content),
+            None => self.file(stat, kind, content),
+        }
+    }
+
+    fn placed(&mut self, path: &Utf8Path, leaf: &PlacedLeaf) -> Result<Digest> {
+        match leaf {
+            PlacedLeaf::File(file) => {
+                self.file_at(path, &Stat::implied(file.mode), FileKind::Regular, &file.bytes)
+            }
+            PlacedLeaf::Link(text) => self.file_at(path, &Stat::implied(0o777), FileKind::Symlink(text), b""),
+            PlacedLeaf::Brought(brought) => self.brought(path, brought),
+        }
+    }
+
+    fn brought(&mut self, path: &Utf8Path, brought: &Brought) -> Result<Digest> {
         match &brought.body {
-            Body::Bytes(bytes) => self.file(&brought.stat, FileKind::Regular, bytes),
-            Body::Link(text) => self.file(&brought.stat, FileKind::Symlink(text), b""),
+            Body::Bytes(bytes) => self.file_at(path, &brought.stat, FileKind::Regular, bytes),
+            Body::Link(text) => self.file_at(path, &brought.stat, FileKind::Symlink(text), b""),
             Body::Content { container, id, size, .. } => {
                 let bytes = self.composing.content(container, *id, *size)?;
-                self.file(&brought.stat, FileKind::Regular, &bytes)
+                self.file_at(path, &brought.stat, FileKind::Regular, &bytes)
             }
         }
     }
 
-    fn bundle(&mut self, bundle: &Bundle) -> Result<DirRef> {
+    fn bundle(&mut self, path: &Utf8Path, bundle: &Bundle) -> Result<DirRef> {
         let contents = self.composing.contents(&bundle.name);
-        let mut image = Image { contents, tree: &bundle.tree, known: BTreeMap::new() };
-        let rootfs = image.dir(self, &bundle.tree.root, &TreePath::root())?;
-        self.bundle_of(&bundle.files, rootfs)
+        let rootfs = Rootfs::new(contents, &bundle.tree).write(self)?;
+        self.bundle_of(path, &bundle.files, rootfs)
     }
-}
-
-/// An image's tree while its objects are staged.
-struct Image<'a> {
-    contents: ObjectContents,
-    tree: &'a ImageTree,
-    /// Checksums of leaves: a hard link is one object.
-    known: BTreeMap<sysctr_core::tree::LeafId, Digest>,
-}
-
-impl Image<'_> {
-    fn dir(&mut self, new: &mut New<'_>, dir: &Dir, path: &TreePath) -> Result<DirRef> {
-        new.interrupt.check()?;
-        let mut names = DirTree::default();
-        for (name, node) in &dir.children {
-            let making = || format!("making {} of the image", path.join(name));
-            match node {
-                Node::Dir(inner) => {
-                    let inner = self.dir(new, inner, &path.join(name))?;
-                    names.dirs.insert(spelled(name)?, inner);
-                }
-                Node::Leaf(id) => {
-                    let checksum = match self.known.get(id) {
-                        Some(checksum) => *checksum,
-                        None => self.leaf(new, self.tree.leaf(*id)).with_context(making)?,
-                    };
-                    self.known.insert(*id, checksum);
-                    names.files.insert(spelled(name)?, checksum);
-                }
-            }
-        }
-        Ok(DirRef { tree: new.names(&names)?, meta: new.metadata(&dir.stat)? })
-    }
-
-    fn leaf(&self, new: &mut New<'_>, leaf: &Leaf) -> Result<Digest> {
-        match leaf {
-            Leaf::Symlink { stat, target } => {
-                let target = std::str::from_utf8(target).context("its text is not UTF-8")?;
-                new.file(stat, FileKind::Symlink(target), b"")
-            }
-            Leaf::File { stat, size: 0, .. } => new.file(stat, FileKind::Regular, b""),
-            Leaf::File { content: None, .. } => bail!("its content was not staged"),
-            Leaf::File { stat, content: Some(id), .. } => {
-                let checksum = self.contents.object(*id, stat)?;
-                new.needed.insert((checksum, ObjectKind::File));
-                Ok(checksum)
-            }
-        }
-    }
-}
-
-fn spelled(name: &FileName) -> Result<String> {
-    Ok(std::str::from_utf8(name.as_bytes()).context("a name is not UTF-8")?.to_owned())
 }

@@ -1,8 +1,8 @@
 //! The root of a host, wherever it is kept, to be looked at.
 
 use anyhow::Result;
-use camino::Utf8Path;
-use sysctr_core::placement::Ground;
+use camino::{Utf8Path, Utf8PathBuf};
+use sysctr_core::placement::{Ground, Present};
 use sysctr_core::tree::{ImageTree, Stat, TreePath};
 
 use super::scan::Scan;
@@ -26,6 +26,17 @@ pub struct Unkept {
     pub path: TreePath,
     /// What it is and why it can't be kept, with the way out: `its name is not UTF-8, …`.
     pub why: String,
+}
+
+/// Something that has another SELinux label than the host's policy says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mislabelled {
+    /// Relative to the root.
+    pub path: Utf8PathBuf,
+    /// What it has.
+    pub found: Option<String>,
+    /// What the policy says.
+    pub expected: Option<String>,
 }
 
 /// The questions that a compose, `list` and `verify` have beyond those of a placement. Paths are relative to the root;
@@ -74,4 +85,11 @@ pub trait HostTree: Ground {
 
     /// The first thing in an image's tree that this kind of host can't keep.
     fn unkept(&self, tree: &ImageTree) -> Option<Unkept>;
+
+    /// What composes put there and has another label than the policy says, in path order; nothing where there is no
+    /// policy, or where labels are not part of the host (in a plain root the builder's policy sets them).
+    ///
+    /// # Errors
+    /// When policy or tree can't be read, or the user interrupts.
+    fn mislabelled(&self, present: &Present, interrupt: &Interrupt) -> Result<Vec<Mislabelled>>;
 }

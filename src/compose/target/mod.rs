@@ -6,7 +6,7 @@
 //!
 //! [`branch`] is the other door: a commit in, a new commit out and a ref moved. Behind it: `snapshot` (paths in a commit's
 //! tree), `commit` (libostree), `graft` (the tree with changes), `composing` (one new commit from begin to the moved ref),
-//! `committed` and `read_back` (looking at it).
+//! `rootfs` (an image's objects), `labels` and `relabel` (SELinux), `committed` and `read_back` (looking at it).
 //!
 //! [`host_tree`] is what can be asked of both.
 
@@ -22,11 +22,14 @@ mod graft;
 mod guard;
 pub mod host_tree;
 mod journal;
+mod labels;
 mod marks;
 mod owners;
 mod plan;
 mod read_back;
 mod recover;
+mod relabel;
+mod rootfs;
 mod scan;
 mod snapshot;
 mod staging;

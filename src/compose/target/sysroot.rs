@@ -9,11 +9,11 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use sysctr_core::epoch::Epoch;
 use sysctr_core::place;
-use sysctr_core::placement::{Found, Ground};
+use sysctr_core::placement::{Found, Ground, Present};
 use sysctr_core::tree::{ImageTree, Mtime, Stat};
 
 use super::beneath::{self, Stamp};
-use super::host_tree::{HostTree, Rights, Unkept};
+use super::host_tree::{HostTree, Mislabelled, Rights, Unkept};
 use super::journal::{read_file, read_head};
 use super::{guard, recover, scan};
 use crate::interrupt::Interrupt;
@@ -225,6 +225,10 @@ impl HostTree for Sysroot {
 
     fn unkept(&self, _: &ImageTree) -> Option<Unkept> {
         None
+    }
+
+    fn mislabelled(&self, _: &Present, _: &Interrupt) -> Result<Vec<Mislabelled>> {
+        Ok(Vec::new())
     }
 }
 

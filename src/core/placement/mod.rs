@@ -4,7 +4,9 @@
 //! target embeds ([`Present`]) and what it shall embed; the target does nothing that does not stand in it.
 
 mod etc;
+pub mod label_rule;
 mod planner;
+mod policy;
 mod present;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 pub use etc::Etc;
 pub use planner::{Clash, Draft, Planned, Planner, Root, check_group};
+pub use policy::Policy;
 pub use present::Present;
 
 use crate::digest::Digest;
@@ -175,6 +178,8 @@ pub struct Placement {
     pub changes: Vec<(Utf8PathBuf, Change)>,
     /// Those of the paths above where something stands before.
     pub over: BTreeSet<Utf8PathBuf>,
+    /// What the user should know about the target, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl PlacedLeaf {

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Adopted, Bundle, Change, Found, Ground, PlacedFile, PlacedLeaf, Placement, Present};
+use super::{
+    Adopted, Bundle, Change, Found, Ground, PlacedFile, PlacedLeaf, Placement, Policy, Present, label_rule,
+};
 use crate::digest::Digest;
 use crate::name::{ContainerName, GroupName};
 use crate::place;
@@ -273,6 +275,7 @@ impl<'a, G: Ground> Planner<'a, G> {
             return Ok(Planned { placement: Placement::default(), records: self.records });
         }
         let empty = self.next.containers.is_empty() && self.next.launcher.is_none();
+        let warnings = self.settle_labels()?;
         let vanishing = self.settle_directories(empty);
         let index = if empty {
             Change::Remove
@@ -294,7 +297,25 @@ impl<'a, G: Ground> Planner<'a, G> {
             changes.push((index_path, index));
         }
         changes.extend(vanishing.into_iter().map(|path| (path, Change::RemoveDirectory)));
-        Ok(Planned { placement: Placement { changes, over: self.over }, records: self.records })
+        Ok(Planned { placement: Placement { changes, over: self.over, warnings }, records: self.records })
+    }
+
+    /// Keeps the rule about the roots of containers in the target's policy as long as there are containers; tells what
+    /// the user should know about that policy.
+    fn settle_labels(&mut self) -> Result<Vec<String>> {
+        let policy = if self.next.containers.is_empty() { None } else { Policy::read(self.ground)? };
+        let settled = label_rule::settle(self.ground, policy.as_ref(), self.next.label_rule.as_ref())?;
+        for (path, change, found) in settled.changes {
+            if found != Found::Nothing {
+                self.over.insert(path.clone());
+            }
+            match change {
+                Change::Remove => self.removals.push((path, change)),
+                _ => self.puts.push((path, change)),
+            }
+        }
+        self.next.label_rule = settled.rule;
+        Ok(policy.and_then(|policy| policy.warning()).into_iter().collect())
     }
 
     /// Updates the list of directories that are ours; tells those that nothing needs any more, the deepest first.

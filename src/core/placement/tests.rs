@@ -1,5 +1,7 @@
 //! The planner against a target that is a map.
 
+mod policy;
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -127,6 +127,16 @@ impl Objects {
         self.mode
     }
 
+    /// A new directory for what is no object; it goes away with staging.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn scratch(&self, name: &str) -> Result<OwnedFd> {
+        let make = rustix::fs::mkdirat(&self.staging, name, Mode::from_raw_mode(0o700));
+        make.with_context(|| format!("making directory {name} in staging"))?;
+        open_dir(&self.staging, name)
+    }
+
     /// Whether the object is in the repository or staged. Objects of a parent repository are not looked for.
     ///
     /// # Errors
@@ -300,23 +310,25 @@ fn names(dir: &OwnedFd) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes a staging directory: two levels, no more.
+/// Removes a staging directory.
 fn remove(tmp: &OwnedFd, name: &str) -> Result<()> {
-    let dir = open_dir(tmp, name)?;
-    for inner in names(&dir)? {
-        match rustix::fs::unlinkat(&dir, &*inner, AtFlags::empty()) {
+    empty(&open_dir(tmp, name)?)?;
+    rustix::fs::unlinkat(tmp, name, AtFlags::REMOVEDIR)?;
+    Ok(())
+}
+
+/// Removes everything in a directory of ours, which is a few levels deep at most.
+fn empty(dir: &OwnedFd) -> Result<()> {
+    for inner in names(dir)? {
+        match rustix::fs::unlinkat(dir, &*inner, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => continue,
             // Linux says the first for a directory, POSIX the second.
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(error) => return Err(error.into()),
         }
-        let level = open_dir(&dir, &inner)?;
-        for object in names(&level)? {
-            rustix::fs::unlinkat(&level, &*object, AtFlags::empty())?;
-        }
-        rustix::fs::unlinkat(&dir, &*inner, AtFlags::REMOVEDIR)?;
+        empty(&open_dir(dir, &inner)?)?;
+        rustix::fs::unlinkat(dir, &*inner, AtFlags::REMOVEDIR)?;
     }
-    rustix::fs::unlinkat(tmp, name, AtFlags::REMOVEDIR)?;
     Ok(())
 }
 
