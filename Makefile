@@ -17,7 +17,7 @@ RELEASE := $(CARGO) build --locked --release --config 'profile.release.strip="no
 COMPOSER := target/release/sysctr-compose
 LAUNCHER := target/$(TRIPLE)/release/sysctr
 STEP := bash tests/setup/step.sh
-FIXTURES := root hello payload whiteouts odd nginx built many
+FIXTURES := root hello payload whiteouts odd nginx built many ostree-host hook-images mkosi
 
 .PHONY: help
 help:
@@ -47,7 +47,8 @@ install: build
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system-generators"
 	ln -sfn ../../../bin/sysctr "$(DESTDIR)$(PREFIX)/lib/systemd/system-generators/sysctr-generator"
 	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/sysctr" README.md CHANGELOG.md SECURITY.md LICENSE-* docs/*.md
-	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/sysctr/manifests" manifests/*
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/sysctr/manifests" $(wildcard manifests/*.*)
+	cp -RT --preserve=mode manifests/hooks "$(DESTDIR)$(PREFIX)/share/doc/sysctr/manifests/hooks"
 
 ## make demo       compose two real images into a Debian root and run them from their units' own command lines (root)
 .PHONY: demo

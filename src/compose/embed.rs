@@ -3,14 +3,15 @@
 mod dumped;
 mod outside;
 mod standing;
+mod users;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use sysctr_core::arch::Architecture;
 use sysctr_core::digest::{Digest, Hasher};
 use sysctr_core::epoch::Epoch;
-use sysctr_core::exports::brought::{MAX_BYTES, contents};
+use sysctr_core::exports::brought::MAX_BYTES;
 use sysctr_core::image::ResolvedImage;
 use sysctr_core::image::flatten::{Limits, Odd, Progress, READING, flatten};
 use sysctr_core::name::GroupName;
@@ -19,20 +20,15 @@ use sysctr_core::placement::{Clash, Draft, Root};
 use sysctr_core::prepare::{self, MountTarget, Prepared, Target, prepare};
 use sysctr_core::record::{ImageRecord, LeftOutRecord, Record, TreeRecord, VERSION, to_json};
 use sysctr_core::settings::AbsolutePath;
-use sysctr_core::tree::lookup::Found;
 use sysctr_core::tree::{ContentId, ImageTree, Leaf};
 
 use dumped::dumped;
 use outside::HostFiles;
 use standing::{Standing, Unfit};
+use users::{GROUP, MAX_USERS_BYTES, PASSWD, Users, needed, users};
 
 use crate::manifest::Container;
 use crate::shelf::Shelf;
-
-/// Largest `/etc/passwd` or `/etc/group` of an image that we read.
-const MAX_USERS_BYTES: u64 = 1 << 20;
-const PASSWD: &str = "etc/passwd";
-const GROUP: &str = "etc/group";
 
 /// A container whose image is known: everything that decides its bytes.
 #[derive(Debug)]
@@ -370,49 +366,6 @@ impl Chosen<'_> {
 
 /// Reads a content of the image of at most so many bytes.
 type ReadContent<'a> = &'a dyn Fn(ContentId, u64) -> Result<Vec<u8>>;
-
-/// The contents that preparing a container asks for.
-///
-/// # Errors
-/// When a user database is too large, or links to it lead nowhere.
-fn needed(tree: &ImageTree) -> Result<Vec<ContentId>> {
-    let databases = [users(tree, PASSWD)?, users(tree, GROUP)?];
-    Ok(databases.iter().filter_map(Users::content).chain(contents(tree)).collect())
-}
-
-/// The image's own user or group database.
-enum Users {
-    /// It has none.
-    None,
-    /// It has nobody.
-    Empty,
-    /// It is this file.
-    Content(ContentId),
-}
-
-impl Users {
-    fn content(&self) -> Option<ContentId> {
-        match self {
-            Self::None | Self::Empty => None,
-            Self::Content(id) => Some(*id),
-        }
-    }
-}
-
-/// The database at `path`, links followed.
-fn users(tree: &ImageTree, path: &str) -> Result<Users> {
-    match tree.resolve(path.as_bytes())?.found {
-        Found::File(Leaf::File { content: Some(id), size, .. }) => {
-            ensure!(
-                *size <= MAX_USERS_BYTES,
-                "reading /{path} of the image: it has {size} bytes, more than {MAX_USERS_BYTES}"
-            );
-            Ok(Users::Content(*id))
-        }
-        Found::File(_) => Ok(Users::Empty),
-        Found::Dir(_) | Found::Missing => Ok(Users::None),
-    }
-}
 
 fn make_mount_targets(tree: &mut ImageTree, targets: &[MountTarget]) -> Result<()> {
     for target in targets {

@@ -9,7 +9,7 @@ use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::placement::{Etc, Found, Present, label_rule};
 use sysctr_core::record::{Embedded, EmbeddedContainer, Metadata, Placed, Record, from_json};
-use sysctr_core::tree::compare::{Difference, differences};
+use sysctr_core::tree::compare::{Difference, differences, lost_its_times};
 use sysctr_core::tree::{ImageTree, Mtime, TreePath, dump};
 
 use crate::embed::shown;
@@ -270,7 +270,11 @@ impl Inspection<'_> {
             .into_iter()
             .map(|Unreadable { path, why }| Difference { path, what: format!("can't be read: {why}") })
             .collect();
-        let compared = differences(&expected, &scanned.tree, implied);
+        // What came out of a commit is compared as far as a commit keeps it.
+        let compared = match lost_its_times(&expected, &scanned.tree, implied) {
+            true => differences(&expected.as_committed(), &scanned.tree.as_committed(), implied),
+            false => differences(&expected, &scanned.tree, implied),
+        };
         found.extend(compared.into_iter().filter(|it| !is_in(&unreadable, &it.path)));
         found.sort_by(|one, other| one.path.cmp(&other.path));
         let inside = |path: &TreePath| format!("/{rootfs}{}", shown(path.as_bytes()).trim_end_matches('/'));

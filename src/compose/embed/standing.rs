@@ -18,7 +18,8 @@ use sysctr_core::prepare::{Content, HostNode, HostPlaced, MountTarget, MountTarg
 use sysctr_core::record::Record;
 use sysctr_core::tree::{ContentId, ImageTree, Leaf, Node, Stat, TreePath, dump};
 
-use super::{needed, shown};
+use super::shown;
+use super::users::needed;
 
 /// A dump has some 150 bytes an entry; one above this is none of ours.
 const MAX_DUMP_BYTES: u64 = 1 << 30;

@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{
-    Adopted, Bundle, Change, Found, Ground, PlacedFile, PlacedLeaf, Placement, Policy, Present, label_rule,
-};
+use super::{Change, Found, Ground, PlacedFile, PlacedLeaf, Placement, Policy, Present, label_rule};
 use crate::digest::Digest;
 use crate::name::{ContainerName, GroupName};
 use crate::place;
@@ -124,11 +122,9 @@ impl<'a, G: Ground> Planner<'a, G> {
         let name = record.name.clone();
         check_group(&self.present.embedded, &name, &record.group)?;
         let old = self.present.records.get(&name);
-        let mode = |file: &str| modes.get(file).copied().unwrap_or(0o644);
-        let leaf = |file: &str, bytes| PlacedLeaf::File(PlacedFile { bytes, mode: mode(file), mtime: None });
         let files = files.into_iter().map(|(file, bytes)| {
-            let leaf = leaf(&file, bytes);
-            (file, leaf)
+            let mode = modes.get(&file).copied().unwrap_or(0o644);
+            (file, PlacedLeaf::File(PlacedFile { bytes, mode, mtime: None }))
         });
         let mut files: BTreeMap<_, _> = files.collect();
         for (path, stat) in directories {
@@ -173,16 +169,7 @@ impl<'a, G: Ground> Planner<'a, G> {
             record: Digest::of(&json),
         };
         files.insert(place::RECORD_JSON.to_owned(), PlacedLeaf::of(json));
-        match root {
-            Root::Made => {
-                let bundle = Bundle { name: name.clone(), tree, files };
-                self.put_bundle(&name, Change::PutBundle(Box::new(bundle)))?;
-            }
-            Root::Stands(changes) => self.amend(&name, changes, files)?,
-            Root::Adopted(commit) => {
-                self.put_bundle(&name, Change::AdoptBundle(Box::new(Adopted { commit, files })))?;
-            }
-        }
+        self.bring(&name, root, tree, files)?;
         self.next.containers.insert(name.clone(), entry);
         self.records.insert(name, record);
         Ok(())

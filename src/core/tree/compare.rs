@@ -47,6 +47,22 @@ pub fn differences(expected: &ImageTree, found: &ImageTree, implied: Mtime) -> V
     comparison.differences
 }
 
+/// Whether `found` may be `expected` out of an OSTree commit, which keeps neither time stamps nor hard links: no entry has the time stamp
+/// that it should have. Those that should have 0, ostree's own, tell nothing. Then [`ImageTree::as_committed`] is what can be compared.
+pub fn lost_its_times(expected: &ImageTree, found: &ImageTree, implied: Mtime) -> bool {
+    let time = |tree: &ImageTree, node: &Node| {
+        let stat = match node {
+            Node::Dir(dir) => &dir.stat,
+            Node::Leaf(id) => tree.leaf(*id).stat(),
+        };
+        stat.mtime.unwrap_or(implied)
+    };
+    let there: BTreeMap<_, _> = found.walk().map(|(path, node)| (path, time(found, node))).collect();
+    let telling = |wanted: &Mtime| wanted.seconds != 0;
+    let mut wanted = expected.walk().map(|(path, node)| (path, time(expected, node)));
+    wanted.all(|(path, wanted)| !telling(&wanted) || there.get(&path).is_none_or(|there| *there != wanted))
+}
+
 /// Of each leaf, the first of its names.
 fn first_names(tree: &ImageTree) -> BTreeMap<LeafId, TreePath> {
     let mut names = BTreeMap::new();
@@ -171,6 +187,25 @@ mod tests {
     fn equal_trees_do_not_differ() {
         let one = tree(&[("a", file(0o644, "x")), ("b", file(0o600, "y"))], &[("c", 0)]);
         assert_eq!(told(&one, &one.clone()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_tree_out_of_a_commit_is_told_by_its_times() {
+        let (implied, ostree) = (Mtime { seconds: 1, nanoseconds: 0 }, Mtime { seconds: 0, nanoseconds: 0 });
+        let at = |leaf: Leaf, mtime: Mtime| {
+            let mut leaf = leaf;
+            leaf.stat_mut().mtime = Some(mtime);
+            leaf
+        };
+        let files =
+            |a: Mtime, b: Mtime| tree(&[("a", at(file(0o644, "x"), a)), ("b", at(file(0o600, "y"), b))], &[]);
+        let (seven, eight) = (Mtime { seconds: 7, nanoseconds: 0 }, Mtime { seconds: 8, nanoseconds: 0 });
+        let image = files(seven, implied);
+        assert!(lost_its_times(&image, &files(ostree, ostree), implied));
+        assert!(lost_its_times(&image, &files(eight, eight), implied));
+        assert!(!lost_its_times(&image, &files(ostree, implied), implied));
+        assert!(!lost_its_times(&image, &files(seven, ostree), implied));
+        assert!(lost_its_times(&files(ostree, seven), &files(ostree, ostree), implied));
     }
 
     #[test]

@@ -1,22 +1,44 @@
-//! A bundle whose root stands: what differs in its directory is changed, the rest stays.
+//! How a bundle comes to its place: made, taken from another commit, or amended where it stands: what differs in its
+//! directory is changed, the rest stays.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use camino::Utf8PathBuf;
 
-use super::super::{Change, Found, Ground, PlacedLeaf};
-use super::Planner;
+use super::super::{Adopted, Bundle, Change, Found, Ground, PlacedLeaf};
+use super::{Planner, Root};
 use crate::name::ContainerName;
 use crate::place;
+use crate::tree::ImageTree;
 
 impl<G: Ground> Planner<'_, G> {
+    /// Puts a bundle with this `rootfs` and these files there.
+    pub(super) fn bring(
+        &mut self,
+        name: &ContainerName,
+        root: Root,
+        tree: ImageTree,
+        files: BTreeMap<String, PlacedLeaf>,
+    ) -> Result<()> {
+        match root {
+            Root::Made => {
+                let bundle = Bundle { name: name.clone(), tree, files };
+                self.put_bundle(name, Change::PutBundle(Box::new(bundle)))
+            }
+            Root::Stands(changes) => self.amend(name, changes, files),
+            Root::Adopted(commit) => {
+                self.put_bundle(name, Change::AdoptBundle(Box::new(Adopted { commit, files })))
+            }
+        }
+    }
+
     /// Makes the bundle that stands one with these files and, below `rootfs`, with these changes. Files are compared with
     /// what lies there, not with what the record says of them, so that a file that was tampered with does not stay.
     ///
     /// # Errors
     /// When no such container is embedded, or its files can't be read.
-    pub(super) fn amend(
+    fn amend(
         &mut self,
         name: &ContainerName,
         changes: Vec<(Utf8PathBuf, Change)>,
