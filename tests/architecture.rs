@@ -26,6 +26,7 @@ const CORE: &[&str] = &[
 ];
 const COMPOSE: &[&str] = &[
     "manifest",
+    "lock",
     "interrupt",
     "target",
     "ground",
@@ -37,12 +38,14 @@ const COMPOSE: &[&str] = &[
     "cli",
     "report",
     "progress",
+    "fetch",
     "compose",
     "list",
     "verify",
     "inspect",
     "lint",
     "remove",
+    "fetching",
 ];
 const HOST: &[&str] = &[
     "note",

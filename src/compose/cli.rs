@@ -1,5 +1,7 @@
 //! The command line as types. Parsing does nothing; [`crate::run`] gives it meaning.
 
+pub mod fetching;
+
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sysctr_core::arch::Architecture;
@@ -8,9 +10,11 @@ use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::settings::ByteSize;
 
 use crate::target::branch::{Before, RefName};
+use fetching::{FetchArgs, ImageArgs};
 
 /// How an image is named, for the help.
-const IMAGE_FORMS: &str = "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]";
+const IMAGE_FORMS: &str = "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], \
+                           docker://REGISTRY/NAME[:TAG|@DIGEST], containers-storage:NAME, dir:DIR";
 
 /// Embeds OCI images as system containers into a host image: the root of a system that is not booted, or an OSTree commit.
 ///
@@ -48,6 +52,8 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Remove containers with everything that belongs to them
     Remove(RemoveArgs),
+    /// Bring a manifest's images into the cache and write sysctr.lock beside it
+    Fetch(FetchArgs),
     /// Print the manifest's JSON schema
     Schema,
 }
@@ -193,6 +199,9 @@ pub struct ComposeArgs {
     /// Which containers.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Where images come from.
+    #[command(flatten)]
+    pub images: ImageArgs,
     /// Put this host program (`sysctr`) into the target, with its generator link
     #[arg(long, value_name = "FILE")]
     pub add_launcher: Option<Utf8PathBuf>,
@@ -213,6 +222,9 @@ pub struct LintArgs {
     /// Which containers.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Where images come from.
+    #[command(flatten)]
+    pub images: ImageArgs,
     /// Bounds.
     #[command(flatten)]
     pub limits: LimitArgs,

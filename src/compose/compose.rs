@@ -7,7 +7,6 @@ use camino::Utf8Path;
 use sysctr_core::arch::Architecture;
 use sysctr_core::epoch::Epoch;
 use sysctr_core::image::flatten::{Limits, Odd, flatten};
-use sysctr_core::image::{self, Wanted};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::placement::{Placement, Planned, Planner, Present};
@@ -15,6 +14,7 @@ use sysctr_core::settings::AbsolutePath;
 
 use crate::destination::{Change as _, Destination, Idle};
 use crate::embed::{self, Chosen, Embedded, Known};
+use crate::fetch::images::{Found, Images};
 use crate::ground::Without;
 use crate::interrupt::Interrupt;
 use crate::launcher;
@@ -30,10 +30,11 @@ use crate::target::host_tree::{HostTree, Unkept};
 const ELF_BYTES: usize = 20;
 
 /// What a compose was asked.
-#[derive(Debug)]
 pub struct Request<'a> {
     /// The containers.
     pub manifest: &'a Manifest,
+    /// Where their images come from.
+    pub images: &'a Images<'a>,
     /// The architecture, if the user named one.
     pub architecture: Option<Architecture>,
     /// The launcher to add, if the user gave one.
@@ -135,6 +136,7 @@ impl<'a, D: Destination> Decision<'a, D> {
             Some(path) => planner.put_launcher(launcher::read(path, architecture)?)?,
             None => launcher::require(target, architecture)?,
         }
+        request.images.prepare(architecture)?;
         let mut chosen = Vec::new();
         let mut labels = Labels::new();
         for container in &request.manifest.containers {
@@ -173,7 +175,8 @@ impl<'a, D: Destination> Decision<'a, D> {
             });
             let progress = watch.reporter.of(name, watch.interrupt);
             let known = Known { here, earlier };
-            let embedded = chosen.embed(self.request.limits, &target, known, shelf, &progress)?;
+            let embedded = chosen.embed(self.request.limits, &target, known, shelf, &progress);
+            let embedded = embedded.map_err(|error| self.request.images.explain(chosen.container, error))?;
             keepable(host, chosen, &embedded)?;
             self.warnings.entry(name.clone()).or_default().extend(embedded.warnings);
             self.planner.embed(embedded.draft)?;
@@ -204,7 +207,10 @@ impl<'a, D: Destination> Decision<'a, D> {
         let touched = |name: &ContainerName| {
             self.request.manifest.containers.iter().any(|container| container.name == *name)
         };
-        let report = ComposeReport::new(self.present, &records, &placement, &self.warnings, touched);
+        let mut report = ComposeReport::new(self.present, &records, &placement, &self.warnings, touched);
+        report.tell_images(self.present, &records, |name, signed_by| {
+            self.request.images.signature(name, signed_by)
+        });
         Ok((placement, report.at(self.destination.whereabouts())))
     }
 }
@@ -247,14 +253,9 @@ fn choose<'a>(
     container: &'a Container,
     architecture: Architecture,
 ) -> Result<Chosen<'a>> {
-    let wanted = Wanted {
-        reference: &container.image,
-        base: &request.manifest.base,
-        architecture: Some(architecture),
-        pin: container.pin,
-    };
-    let image = image::resolve_documents(&wanted)
-        .with_context(|| format!("resolving container {}", container.name))?;
+    let found = request.images.resolve(container, Some(architecture));
+    let Found { image, signed_by } =
+        found.with_context(|| format!("resolving container {}", container.name))?;
     Ok(Chosen {
         container,
         group: &request.manifest.group,
@@ -262,6 +263,7 @@ fn choose<'a>(
         runtime: runtime(target, container)?,
         architecture,
         epoch: request.epoch,
+        signed_by,
     })
 }
 

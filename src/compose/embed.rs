@@ -18,7 +18,7 @@ use sysctr_core::name::GroupName;
 use sysctr_core::place;
 use sysctr_core::placement::{Clash, Draft, Root};
 use sysctr_core::prepare::{self, MountTarget, Prepared, Target, prepare};
-use sysctr_core::record::{ImageRecord, LeftOutRecord, Record, TreeRecord, VERSION, to_json};
+use sysctr_core::record::{ImageRecord, LeftOutRecord, Record, Signer, TreeRecord, VERSION, to_json};
 use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::{ContentId, ImageTree, Leaf};
 
@@ -45,6 +45,8 @@ pub struct Chosen<'a> {
     pub architecture: Architecture,
     /// The time stamp of what no image names.
     pub epoch: Epoch,
+    /// Whose signatures were verified when the image was fetched.
+    pub signed_by: Vec<Signer>,
 }
 
 /// A container ready to be placed, and what its user should know.
@@ -97,8 +99,12 @@ impl Chosen<'_> {
             self.epoch.seconds().to_string(),
             READING.to_string(),
         ];
+        // Only where there are any, so that images without signatures keep the inputs that they had.
+        let signed_by = self.signed_by.first().map(|_| to_json(&self.signed_by)).unwrap_or_default();
+        let last = [&to_json(&self.container.settings)[..], &signed_by];
+        let last = last.into_iter().filter(|part| !part.is_empty());
         let mut hasher = Hasher::default();
-        for part in parts.iter().map(String::as_bytes).chain([&to_json(&self.container.settings)[..]]) {
+        for part in parts.iter().map(String::as_bytes).chain(last) {
             hasher.update(&(part.len() as u64).to_be_bytes());
             hasher.update(part);
         }
@@ -339,6 +345,7 @@ impl Chosen<'_> {
                 config: self.image.config_document.digest,
                 diff_ids: self.image.config.diff_ids.clone(),
                 architecture: self.image.config.architecture.clone(),
+                signed_by: self.signed_by.clone(),
             },
             origin: prepare::origin(&self.image.config_document.digest, settings),
             update: settings.update.clone(),

@@ -6,12 +6,15 @@ pub mod cli;
 pub mod compose;
 pub mod destination;
 pub mod embed;
+pub mod fetch;
+mod fetching;
 pub mod ground;
 pub mod inspect;
 pub mod interrupt;
 mod launcher;
 pub mod lint;
 pub mod list;
+pub mod lock;
 pub mod manifest;
 pub mod progress;
 pub mod relations;
@@ -64,6 +67,7 @@ pub fn run(cli: Cli) -> Result<(String, Verdict)> {
         Some(Verb::List(args)) => list(&args).map(done),
         Some(Verb::Verify(args)) => verify(&args),
         Some(Verb::Remove(args)) => remove(&args).map(done),
+        Some(Verb::Fetch(args)) => fetching::run(&args).map(done),
         Some(Verb::Schema) => {
             let schema = serde_json::to_string_pretty(&manifest::schema()).context("writing the schema")?;
             Ok(done(schema + "\n"))
@@ -76,8 +80,11 @@ fn compose_or_plan(args: &ComposeArgs, access: Access) -> Result<String> {
     let interrupt = Interrupt::install()?;
     let reporter = Reporter::new(args.progress);
     let watch = Watch { reporter: &reporter, interrupt: &interrupt };
+    let way = fetching::way_of(&args.images, args.source.manifest.as_deref())?;
+    let images = fetching::images(way, &manifest, &args.images, &reporter, &interrupt);
     let request = Request {
         manifest: &manifest,
+        images: &images,
         architecture: args.source.arch,
         launcher: args.add_launcher.as_deref(),
         limits: limits(&args.limits),
@@ -137,8 +144,11 @@ fn lint(args: &LintArgs) -> Result<(String, Verdict)> {
     let manifest = manifest(&args.source)?;
     let interrupt = Interrupt::install()?;
     let reporter = Reporter::new(cli::ProgressForm::Auto);
+    let way = fetching::way_of(&args.images, args.source.manifest.as_deref())?;
+    let images = fetching::images(way, &manifest, &args.images, &reporter, &interrupt);
     let request = lint::Request {
         manifest: &manifest,
+        images: &images,
         architecture: args.source.arch,
         limits: limits(&args.limits),
         epoch: source_date()?.unwrap_or_default(),

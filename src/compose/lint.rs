@@ -7,23 +7,24 @@ use sysctr_core::exports::brought::Brought;
 use sysctr_core::exports::lint::{Advice, advise, locate};
 use sysctr_core::exports::template::{Fault, Faults};
 use sysctr_core::image::flatten::Limits;
-use sysctr_core::image::{self, Wanted};
 use sysctr_core::prepare::Unseen;
 use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::{ImageTree, Leaf, Node, TreePath, Xattrs};
 
 use crate::compose::Watch;
 use crate::embed::{Chosen, Embedded, Known, shown};
+use crate::fetch::images::{Found, Images};
 use crate::inspect::Opened;
 use crate::manifest::{Container, Manifest};
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
 use crate::shelf::Nowhere;
 
 /// What a lint looks at.
-#[derive(Debug)]
 pub struct Request<'a> {
     /// The containers.
     pub manifest: &'a Manifest,
+    /// Where their images come from.
+    pub images: &'a Images<'a>,
     /// The architecture to choose from an index.
     pub architecture: Option<Architecture>,
     /// Bounds.
@@ -35,8 +36,11 @@ pub struct Request<'a> {
 /// Reads every image and prepares every container; what keeps one from being composed is a finding.
 ///
 /// # Errors
-/// When the user interrupts.
+/// When the user interrupts, or the images can't be fetched.
 pub fn lint(request: &Request<'_>, watch: &Watch<'_>) -> Result<FindingsReport> {
+    if let Some(architecture) = request.architecture {
+        request.images.prepare(architecture)?;
+    }
     let mut findings = Vec::new();
     for container in &request.manifest.containers {
         let looked = look(request, container, watch, &mut findings);
@@ -55,13 +59,8 @@ fn look(
     watch: &Watch<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<()> {
-    let wanted = Wanted {
-        reference: &container.image,
-        base: &request.manifest.base,
-        architecture: request.architecture,
-        pin: container.pin,
-    };
-    let image = image::resolve(&wanted)?;
+    let Found { image, signed_by } = request.images.resolve(container, request.architecture)?;
+    image.find_layers()?;
     let architecture = image.config.architecture.parse()?;
     let asked = &container.settings.runtime;
     let runtime = if asked.starts_with('/') { asked.clone() } else { format!("/usr/bin/{asked}") };
@@ -72,6 +71,7 @@ fn look(
         runtime: AbsolutePath::try_from(runtime).context("reading `runtime`")?,
         architecture,
         epoch: request.epoch,
+        signed_by,
     };
     let progress = watch.reporter.of(&container.name, watch.interrupt);
     // Also of an image that can't be composed, its author wants to know everything.

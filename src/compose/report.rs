@@ -3,6 +3,7 @@
 
 mod commit;
 mod findings;
+mod images;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -96,6 +97,9 @@ pub struct ContainerReport {
     pub image: String,
     /// Digest of the image's configuration.
     pub config: Digest,
+    /// Which image that is, and was.
+    #[serde(flatten)]
+    pub identity: images::Identity,
     /// Entries of the root file system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entries: Option<u64>,
@@ -207,6 +211,7 @@ impl ContainerReport {
             action,
             image: record.image.source.clone(),
             config: record.image.config,
+            identity: images::Identity::default(),
             entries: (!removed).then_some(record.tree.entries),
             bytes: (!removed).then_some(record.tree.bytes),
             mount_targets: if removed { Vec::new() } else { record.tree.mount_targets.clone() },
@@ -228,6 +233,9 @@ impl ContainerReport {
             write!(text, ": {entries} entries, {}", size(bytes)).unwrap_or_default();
         }
         text.push('\n');
+        if planned {
+            self.identity.write(text);
+        }
         // Of one that is kept it was said when it came.
         for left_out in self.left_out.iter().filter(|_| self.action != Action::Keep) {
             let kind = serde_json::to_string(&left_out.kind).unwrap_or_default();

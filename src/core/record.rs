@@ -66,6 +66,32 @@ pub struct ImageRecord {
     pub diff_ids: Vec<Digest>,
     /// GOARCH name of the image's architecture.
     pub architecture: String,
+    /// Whose signatures were verified when the image was fetched; none for sources that carry no signatures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<Signer>,
+}
+
+/// Whose signature was verified.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// The form of the signature.
+    pub kind: SignatureKind,
+    /// The key file, as manifest or policy names it: a hint for people.
+    pub key: String,
+    /// Of an OpenPGP key its fingerprint, of a sigstore key SHA-256 of its file. More than one, joined by ` or `: the
+    /// file has several keys, and one of them signed.
+    pub fingerprint: String,
+}
+
+/// The form of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignatureKind {
+    /// Simple signing with an OpenPGP key.
+    Gpg,
+    /// A sigstore signature with a key.
+    Sigstore,
 }
 
 /// What the launcher has to know beyond `config.json`.

@@ -6,7 +6,7 @@ use crate::{MANIFEST, Stage, says};
 
 #[test]
 fn what_stands_wrong_in_a_manifest_is_told_with_line_and_column() {
-    let keys = "expected one of `name`, `image`, `digest`, `update`, `enable`, `runtime`, `fallback`, `rootfs`, `allow_conflicts`, `set`, `run`, `limits`, \
+    let keys = "expected one of `name`, `image`, `digest`, `update`, `authfile`, `tls_verify`, `signed_by`, `enable`, `runtime`, `fallback`, `rootfs`, `allow_conflicts`, `set`, `run`, `limits`, \
         `unit`";
     let container = |text: &str| format!("{MANIFEST}{text}\n");
     for (manifest, why) in [
@@ -39,9 +39,9 @@ fn what_stands_wrong_in_a_manifest_is_told_with_line_and_column() {
         }),
         (MANIFEST.replace("'it'", "'it.3'"), "3:8: name \"it.3\" ends in .DIGITS, which is how a container's generations are named; choose another".to_owned()),
         (MANIFEST.replace("'it'", "'embedded.json'"), "3:8: name \"embedded.json\" is taken by a file of sysctr itself; choose another".to_owned()),
-        (MANIFEST.replace("oci:image", "docker://x/y:1"), {
-            "4:9: image \"docker://x/y:1\" has the transport docker:, which is not read natively; copy it first: skopeo copy \
-             docker://x/y:1 oci:DIR:TAG"
+        (MANIFEST.replace("oci:image", "docker-daemon:y:1"), {
+            "4:9: image \"docker-daemon:y:1\" has the transport docker-daemon:, which is not read; copy it first: skopeo copy \
+             docker-daemon:y:1 oci:DIR:TAG"
                 .to_owned()
         }),
         ("[[container]]\nimage = 'oci:image'\n".to_owned(), "1:1: missing field `group`".to_owned()),
@@ -76,7 +76,7 @@ fn what_stands_wrong_in_json() {
         (
             r#"{"group": "g", "container": [{"name": "it", "image": "oci:x", "imag": 1}]}"#,
             "1:68: unknown field `imag`, expected \
-            one of `name`, `image`, `digest`, `update`, `enable`, `runtime`, `fallback`, `rootfs`, `allow_conflicts`, `set`, `run`, `limits`, `unit`",
+            one of `name`, `image`, `digest`, `update`, `authfile`, `tls_verify`, `signed_by`, `enable`, `runtime`, `fallback`, `rootfs`, `allow_conflicts`, `set`, `run`, `limits`, `unit`",
         ),
         ("{\"group\": \"g\",\n}", "2:1: trailing comma"),
         ("", "1:0: EOF while parsing a value"),
@@ -139,7 +139,7 @@ const WRONG_ARGUMENTS: &[(&[&str], &str)] = &[
     (&["--sysroot", "ROOT", "oci:image", "--max-entries", "-1"], "unexpected argument '-1' found"),
     (
         &["--sysroot", "ROOT", "image"],
-        "invalid value 'image' for '[IMAGE]': image \"image\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:image",
+        "invalid value 'image' for '[IMAGE]': image \"image\" has no transport; known are oci:, oci-archive:, docker-archive:, docker:, containers-storage:, dir:, such as oci:image",
     ),
     (
         &["--sysrot", "ROOT", "oci:image"],
@@ -148,7 +148,7 @@ const WRONG_ARGUMENTS: &[(&[&str], &str)] = &[
     (&["--repo", "ROOT", "oci:image"], "the following required arguments were not provided: --ref <REF>"),
     (
         &["plant", "--sysroot", "ROOT"],
-        "invalid value 'plant' for '[IMAGE]': image \"plant\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as oci:plant",
+        "invalid value 'plant' for '[IMAGE]': image \"plant\" has no transport; known are oci:, oci-archive:, docker-archive:, docker:, containers-storage:, dir:, such as oci:plant",
     ),
     (&["remove", "--sysroot", "ROOT"], "the following required arguments were not provided: <NAME>..."),
     (
@@ -197,4 +197,23 @@ fn a_source_date_epoch_that_is_none() {
         stage.compose.command_as(None).env("SOURCE_DATE_EPOCH", std::ffi::OsStr::from_bytes(b"\xff"));
     says(compose.run(), 2, "SOURCE_DATE_EPOCH=\"\u{fffd}\" is not a number of seconds since 1970");
     stage.unchanged();
+}
+
+#[test]
+fn what_is_said_about_a_registry_must_mean_something() {
+    let image = |image: &str, line: &str| MANIFEST.replace("oci:image", image) + line + "\n";
+    for (text, message) in [
+        (image("oci:image", "tls_verify = false"), {
+            "3:8: tls_verify is for docker:// images; nothing of oci:image comes from a registry"
+        }),
+        (image("dir:image", "signed_by = ['keys/a.gpg']"), {
+            "3:8: signed_by is for docker:// images; nothing of dir:image comes from a registry"
+        }),
+        (
+            image("docker://x/y:1", "signed_by = []"),
+            "3:8: signed_by is empty; name a key file, or leave it out",
+        ),
+    ] {
+        Stage::of(&text).misunderstands(&format!("containers.toml:{message}"));
+    }
 }

@@ -56,10 +56,12 @@ fn compose_form() -> Value {
     let container = object(
         json!({
             "name": text, "group": text, "action": action, "image": text, "config": a_digest(), "entries": number(),
-            "bytes": number(), "mount_targets": list(path()), "warnings": list(text),
+            "bytes": number(), "mount_targets": list(path()), "warnings": list(text.clone()),
             "left_out": list(object(json!({"path": path(), "kind": kind}), &[])),
+            "manifest": a_digest(), "signature": text.clone(),
+            "before": object(json!({"manifest": a_digest(), "config": a_digest()}), &["manifest"]),
         }),
-        &["entries", "bytes"],
+        &["entries", "bytes", "manifest", "before", "signature"],
     );
     let changed_path = object(json!({"path": path(), "action": action, "bytes": number()}), &[]);
     object(

@@ -3,6 +3,7 @@
 //! TOML, or the same in JSON when the file's name ends in `.json`. Every error is told as `FILE:LINE:COLUMN`.
 
 mod location;
+mod registry;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use sysctr_core::name::{ContainerName, GroupName, InvalidName};
 use sysctr_core::settings::{AbsolutePath, Fallback, Limits, Run, Seccomp, Settings, Unit};
 
 use location::{Source, Syntax};
+pub use registry::{Registry, Tls};
 
 /// A manifest, or a command line, that can't be understood. The program exits with 2 on it.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,8 @@ struct ContainerFile {
     /// Also the name of its unit; default from the image's name.
     #[schemars(with = "Option<String>")]
     name: Option<ContainerName>,
-    /// `oci:DIR[:TAG|@DIGEST]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`, relative to the manifest.
+    /// `oci:DIR[:TAG|@DIGEST]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`, `dir:DIR`, relative to the
+    /// manifest; `docker://REGISTRY/NAME[:TAG|@DIGEST]`, `containers-storage:NAME`.
     #[schemars(with = "String")]
     image: ImageRef,
     /// Pin: of the index or the image manifest; of the config for docker-archive.
@@ -58,6 +61,12 @@ struct ContainerFile {
     digest: Option<Digest>,
     /// Where `sysctr update` looks; default `image` if it is docker://.
     update: Option<String>,
+    /// Credentials for the registry (containers-auth.json(5)), relative to the manifest; default the user's own.
+    authfile: Option<String>,
+    /// Whether the registry must have a valid certificate; default true.
+    tls_verify: Option<bool>,
+    /// Key files (OpenPGP or sigstore), relative to the manifest: one of these keys must have signed the image.
+    signed_by: Option<Vec<String>>,
     /// Links per [Install] and a preset that agrees; default true.
     enable: Option<bool>,
     /// A name searched in the target's /usr/bin and /usr/sbin, or a path there; default runc.
@@ -115,6 +124,8 @@ pub struct Container {
     pub image: ImageRef,
     /// What the image must be.
     pub pin: Option<Digest>,
+    /// The way to its registry.
+    pub registry: Registry,
     /// Everything else.
     pub settings: Settings,
 }
@@ -170,7 +181,7 @@ impl Manifest {
             }
         };
         let settings = Settings { update: update_source(None, &image), set, ..Settings::default() };
-        let containers = vec![Container { name, image, pin: None, settings }];
+        let containers = vec![Container { name, image, pin: None, registry: Registry::default(), settings }];
         Ok(Self { group: cli_group(), rest: Rest::Keep, base: ".".into(), containers })
     }
 }
@@ -181,6 +192,8 @@ impl Container {
             Some(name) => name,
             None => default_name(&written.image).context("give the container a `name`")?,
         };
+        let (authfile, signed_by) = (written.authfile, written.signed_by);
+        let registry = Registry::validate(&written.image, authfile, written.tls_verify, signed_by)?;
         let seccomp_profile = match &written.run.seccomp {
             Some(Seccomp::File(path)) => Some(seccomp_profile(&beside(base, path, "run.seccomp")?)?),
             Some(Seccomp::Default | Seccomp::Unconfined) | None => None,
@@ -208,7 +221,7 @@ impl Container {
             seccomp_profile,
             unit_template,
         };
-        Ok(Self { name, image: written.image, pin: written.digest, settings })
+        Ok(Self { name, image: written.image, pin: written.digest, registry, settings })
     }
 }
 

@@ -324,6 +324,13 @@ fn read_index(origin: &Origin, descriptor: &Descriptor) -> Result<(Document, Vec
     Ok((document, index.manifests))
 }
 
+/// Whether an image index leads to the image manifest `wanted`.
+pub(super) fn leads_to(origin: &Origin, index: &Document, wanted: &Digest) -> Result<bool> {
+    let parsed: Index = serde_json::from_slice(&index.bytes)
+        .with_context(|| format!("reading the image index {}", index.digest))?;
+    Ok(find(origin, parsed.manifests, wanted, 0)?.is_some())
+}
+
 fn check_media_type(own: Option<&str>, descriptor: &Descriptor) -> Result<()> {
     ensure!(
         own.is_none_or(|own| own == descriptor.media_type),
@@ -336,7 +343,7 @@ fn check_media_type(own: Option<&str>, descriptor: &Descriptor) -> Result<()> {
 }
 
 /// Reads what an image manifest names, but the layers.
-fn finish(
+pub(super) fn finish(
     origin: Origin,
     document: Document,
     trail: Vec<Document>,

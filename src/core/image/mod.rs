@@ -2,7 +2,8 @@
 //!
 //! [`mod@reference`] names an image, `layout` and `docker_archive` find its parts in a directory or an `archive`, `config`
 //! reads its configuration, [`blob`] is the reader that checks, `compression`, `tar`, `pax` and `whiteout` understand
-//! a layer's bytes, `layer` turns one layer into a value, [`mod@flatten`] puts all layers together.
+//! a layer's bytes, `layer` turns one layer into a value, [`mod@flatten`] puts all layers together. [`stored`] finds an
+//! image again whose blobs are known by digest.
 
 mod archive;
 pub mod blob;
@@ -15,12 +16,13 @@ mod layer;
 mod layout;
 mod pax;
 pub mod reference;
+pub mod stored;
 mod tar;
 mod whiteout;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use camino::Utf8Path;
 
 use crate::arch::Architecture;
@@ -158,6 +160,25 @@ impl ResolvedImage {
         Ok(())
     }
 
+    /// Digest of a layer's bytes as they lie there; a docker-archive tells none.
+    ///
+    /// # Panics
+    /// When there is no layer of that number.
+    pub fn layer_digest(&self, index: usize) -> Option<Digest> {
+        self.layers[index].digest
+    }
+
+    /// A layer's bytes as they lie there; reading ends in an error instead of the end if they were not the right ones.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    ///
+    /// # Panics
+    /// When there is no layer of that number.
+    pub fn layer(&self, index: usize) -> Result<impl std::io::Read + use<>> {
+        self.open_layer(index).with_context(|| format!("opening layer {}", self.layer_name(index)))
+    }
+
     /// A layer for people: its digest, or its name where it has none.
     fn layer_name(&self, index: usize) -> String {
         let layer = &self.layers[index];
@@ -198,6 +219,10 @@ pub fn resolve_documents(wanted: &Wanted<'_>) -> Result<ResolvedImage> {
         }
         Transport::DockerArchive => Archive::open_at(&path)
             .and_then(|archive| docker_archive::resolve(Origin::Archive(archive), wanted)),
+        Transport::Docker | Transport::ContainersStorage | Transport::Dir => Err(anyhow!(
+            "only `skopeo copy` reads {}:; name it in a manifest, `sysctr-compose fetch -m FILE` brings it",
+            wanted.reference.transport().as_str()
+        )),
     };
     resolved.with_context(|| format!("reading image {}", wanted.reference))
 }

@@ -1,4 +1,4 @@
-//! How users name images: `TRANSPORT:PATH[:TAG|@DIGEST]`.
+//! How users name images: `TRANSPORT:PATH[:TAG|@DIGEST]`, as skopeo spells them (containers-transports(5)).
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,10 +17,25 @@ pub enum Transport {
     OciArchive,
     /// `docker-archive:FILE`: what `docker save` writes.
     DockerArchive,
+    /// `docker://REGISTRY/NAME`: a registry.
+    Docker,
+    /// `containers-storage:NAME`: podman's and buildah's store on this machine.
+    ContainersStorage,
+    /// `dir:DIR`: what `skopeo copy … dir:` writes.
+    Dir,
 }
 
-/// Transports that `skopeo copy` reads for us.
-const FOREIGN: [&str; 5] = ["docker", "containers-storage", "dir", "docker-daemon", "ostree"];
+/// Who reads a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// [`super::resolve`], with no other program.
+    Native,
+    /// `skopeo copy`, into a cache.
+    Skopeo,
+}
+
+/// Transports that only `skopeo copy` knows.
+const FOREIGN: [&str; 2] = ["docker-daemon", "ostree"];
 
 /// Which of the images that lie there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +66,8 @@ pub struct InvalidRef {
 }
 
 impl Transport {
-    const ALL: [Self; 3] = [Self::Oci, Self::OciArchive, Self::DockerArchive];
+    const ALL: [Self; 6] =
+        [Self::Oci, Self::OciArchive, Self::DockerArchive, Self::Docker, Self::ContainersStorage, Self::Dir];
 
     /// As it stands before the first `:`.
     pub fn as_str(self) -> &'static str {
@@ -59,6 +75,17 @@ impl Transport {
             Self::Oci => "oci",
             Self::OciArchive => "oci-archive",
             Self::DockerArchive => "docker-archive",
+            Self::Docker => "docker",
+            Self::ContainersStorage => "containers-storage",
+            Self::Dir => "dir",
+        }
+    }
+
+    /// Who reads it.
+    pub fn reader(self) -> Reader {
+        match self {
+            Self::Oci | Self::OciArchive | Self::DockerArchive => Reader::Native,
+            Self::Docker | Self::ContainersStorage | Self::Dir => Reader::Skopeo,
         }
     }
 }
@@ -69,7 +96,7 @@ impl ImageRef {
         self.transport
     }
 
-    /// The directory or file, as written.
+    /// The directory or file, as written; for `docker` registry and repository, for `containers-storage` the name.
     pub fn path(&self) -> &Utf8PathBuf {
         &self.path
     }
@@ -77,6 +104,17 @@ impl ImageRef {
     /// Which one.
     pub fn selector(&self) -> &Selector {
         &self.selector
+    }
+
+    /// The same place by digest instead of by tag. A `dir` holds one image and a `containers-storage` renames what it
+    /// holds, so these stay as they are.
+    #[must_use]
+    pub fn pinned(&self, digest: Digest) -> Self {
+        let selector = match self.transport {
+            Transport::Dir | Transport::ContainersStorage => self.selector.clone(),
+            _ => Selector::Digest(digest),
+        };
+        Self { transport: self.transport, path: self.path.clone(), selector }
     }
 
     /// What a container of this image is called unless somebody says otherwise: the last component of its name
@@ -88,7 +126,8 @@ impl ImageRef {
     pub fn default_name(&self) -> String {
         let file = self.path.file_name().unwrap_or_default();
         let stem = match self.transport {
-            Transport::Oci => file,
+            Transport::Oci | Transport::Docker | Transport::Dir => file,
+            Transport::ContainersStorage => file.rsplit(']').next().unwrap_or(file),
             Transport::OciArchive | Transport::DockerArchive => {
                 file.split_once(".tar").or_else(|| file.split_once(".tgz")).map_or(file, |(stem, _)| stem)
             }
@@ -124,6 +163,49 @@ fn split_digest(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Path and selector of what follows the transport.
+fn split_for(transport: Transport, rest: &str) -> Result<(&str, Selector), String> {
+    match transport {
+        Transport::Oci | Transport::OciArchive | Transport::DockerArchive => split(rest),
+        Transport::Dir => Ok((rest, Selector::Only)),
+        Transport::ContainersStorage => split_name(rest),
+        Transport::Docker => {
+            let name = rest.strip_prefix("//").ok_or("has no // after docker:")?;
+            let (path, selector) = split_name(name)?;
+            if !path.contains('/') {
+                return Err("has no registry; spell it docker://REGISTRY/NAME, such as \
+                            docker://docker.io/library/NAME"
+                    .to_owned());
+            }
+            Ok((path, selector))
+        }
+    }
+}
+
+/// A name with its tag behind the last `:` of its last component: `[STORE]HOST:PORT/NAME:TAG`.
+fn split_name(rest: &str) -> Result<(&str, Selector), String> {
+    if rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("has white space in its name".to_owned());
+    }
+    let (front, digest) = match split_digest(rest) {
+        Some((front, digest)) => (front, Some(digest)),
+        None => (rest, None),
+    };
+    let last = front.rfind(['/', ']']).map_or(0, |at| at + 1);
+    let colon = front[last..].rfind(':').map(|at| last + at);
+    match (colon, digest) {
+        (Some(_), Some(_)) => Err("names a tag and a digest; choose one".to_owned()),
+        (None, Some(digest)) => {
+            let digest = digest.parse().map_err(|error| format!("cannot be read: {error}"))?;
+            Ok((front, Selector::Digest(digest)))
+        }
+        (Some(at), None) if at + 1 == front.len() => {
+            Err("has an empty tag; leave out the last `:`".to_owned())
+        }
+        (Some(at), None) => Ok((&front[..at], Selector::Tag(front[at + 1..].to_owned()))),
+        (None, None) => Ok((front, Selector::Only)),
+    }
+}
+
 fn split(rest: &str) -> Result<(&str, Selector), String> {
     if let Some((front, digest)) = split_digest(rest) {
         // Both `FILE@DIGEST` and `FILE:@DIGEST` are in use.
@@ -150,20 +232,17 @@ fn split(rest: &str) -> Result<(&str, Selector), String> {
 fn transport(text: &str) -> Result<(Transport, &str), String> {
     let known = Transport::ALL.map(Transport::as_str).map(|name| format!("{name}:")).join(", ");
     let Some((name, rest)) = text.split_once(':') else {
-        return Err(format!("has no transport; natively read are {known}, such as oci:{text}"));
+        return Err(format!("has no transport; known are {known}, such as oci:{text}"));
     };
     if let Some(transport) = Transport::ALL.into_iter().find(|known| known.as_str() == name) {
         return Ok((transport, rest));
     }
     if FOREIGN.contains(&name) {
         return Err(format!(
-            "has the transport {name}:, which is not read natively; copy it first: skopeo copy {text} oci:DIR:TAG"
+            "has the transport {name}:, which is not read; copy it first: skopeo copy {text} oci:DIR:TAG"
         ));
     }
-    Err(format!(
-        "has the unknown transport {name:?}; natively read are {known}, by `skopeo copy` also {}:",
-        FOREIGN.join(":, ")
-    ))
+    Err(format!("has the unknown transport {name:?}; known are {known}"))
 }
 
 impl FromStr for ImageRef {
@@ -172,7 +251,7 @@ impl FromStr for ImageRef {
     fn from_str(text: &str) -> Result<Self, InvalidRef> {
         let invalid = |why| InvalidRef { text: text.to_owned(), why };
         let (transport, rest) = transport(text).map_err(invalid)?;
-        let (path, selector) = split(rest).map_err(invalid)?;
+        let (path, selector) = split_for(transport, rest).map_err(invalid)?;
         if path.is_empty() {
             return Err(invalid(format!("has no path after {}:", transport.as_str())));
         }
@@ -199,7 +278,8 @@ impl From<ImageRef> for String {
 
 impl fmt::Display for ImageRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport.as_str(), self.path)?;
+        let slashes = if self.transport == Transport::Docker { "//" } else { "" };
+        write!(f, "{}:{slashes}{}", self.transport.as_str(), self.path)?;
         match &self.selector {
             Selector::Only => Ok(()),
             Selector::Tag(tag) => write!(f, ":{tag}"),
@@ -209,93 +289,4 @@ impl fmt::Display for ImageRef {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-    #[test]
-    fn table_of_references() {
-        let digest = || Selector::Digest(Digest::of(b""));
-        let tag = |tag: &str| Selector::Tag(tag.to_owned());
-        for (text, transport, path, selector, name) in [
-            ("oci:etcd", Transport::Oci, "etcd", Selector::Only, "etcd"),
-            ("oci:images/etcd:3.5", Transport::Oci, "images/etcd", tag("3.5"), "etcd-3.5"),
-            ("oci:images/etcd:latest", Transport::Oci, "images/etcd", tag("latest"), "etcd"),
-            (
-                "oci:i:quay.io/coreos/etcd:3.5",
-                Transport::Oci,
-                "i",
-                tag("quay.io/coreos/etcd:3.5"),
-                "etcd-3.5",
-            ),
-            (&format!("oci:etcd@sha256:{HEX}"), Transport::Oci, "etcd", digest(), "etcd"),
-            ("oci-archive:/a/etcd.tar.gz:v1", Transport::OciArchive, "/a/etcd.tar.gz", tag("v1"), "etcd-v1"),
-            ("oci-archive:x@y.tar", Transport::OciArchive, "x@y.tar", Selector::Only, "x@y"),
-            ("docker-archive:a.tar:nginx:1", Transport::DockerArchive, "a.tar", tag("nginx:1"), "nginx-1"),
-            ("docker-archive:a.tar:nginx", Transport::DockerArchive, "a.tar", tag("nginx"), "nginx"),
-            ("docker-archive:a.tar", Transport::DockerArchive, "a.tar", Selector::Only, "a"),
-        ] {
-            let reference: ImageRef = text.parse().unwrap();
-            assert_eq!(reference, ImageRef { transport, path: path.into(), selector }, "{text}");
-            assert_eq!(reference.to_string(), text);
-            assert_eq!(reference.default_name(), name, "{text}");
-        }
-        let colon: ImageRef = format!("docker-archive:a.tar:@sha256:{HEX}").parse().unwrap();
-        assert_eq!(colon.to_string(), format!("docker-archive:a.tar@sha256:{HEX}"));
-    }
-
-    #[test]
-    fn what_is_no_reference_says_why_and_the_way_out() {
-        for (text, message) in [
-            (
-                "docker://docker.io/library/nginx:1",
-                "image \"docker://docker.io/library/nginx:1\" has the transport docker:, which is not read natively; \
-                 copy it first: skopeo copy docker://docker.io/library/nginx:1 oci:DIR:TAG",
-            ),
-            (
-                "ftp:x",
-                "image \"ftp:x\" has the unknown transport \"ftp\"; natively read are oci:, oci-archive:, \
-                 docker-archive:, by `skopeo copy` also docker:, containers-storage:, dir:, docker-daemon:, ostree:",
-            ),
-            (
-                "nginx",
-                "image \"nginx\" has no transport; natively read are oci:, oci-archive:, docker-archive:, such as \
-                 oci:nginx",
-            ),
-            ("oci:", "image \"oci:\" has no path after oci:"),
-            ("oci:d:", "image \"oci:d:\" has an empty tag; leave out the last `:`"),
-            ("oci:d:a b", "image \"oci:d:a b\" has the tag \"a b\", which has white space"),
-            (
-                "oci:d:@sha256:12",
-                "image \"oci:d:@sha256:12\" has the digest \"sha256:12\", which is not `sha256:` and 64 hexadecimal \
-                 digits",
-            ),
-            (
-                &format!("oci:d:1@sha256:{HEX}"),
-                &format!("image \"oci:d:1@sha256:{HEX}\" names a tag and a digest; choose one"),
-            ),
-            (
-                &format!("oci:d@sha512:{HEX}{HEX}"),
-                &format!(
-                    "image \"oci:d@sha512:{HEX}{HEX}\" cannot be read: digest \"sha512:{HEX}{HEX}\" is not a sha256 \
-                     digest; only sha256 is supported"
-                ),
-            ),
-        ] {
-            assert_eq!(text.parse::<ImageRef>().unwrap_err().to_string(), message, "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_parses_is_spelled_so_that_it_parses_the_same(rest in "[a-z@:./0-9-]{0,24}", digest in any::<bool>()) {
-            let text = format!("oci-archive:{rest}{}", if digest { format!("@sha256:{HEX}") } else { String::new() });
-            if let Ok(reference) = text.parse::<ImageRef>() {
-                prop_assert_eq!(reference.to_string().parse::<ImageRef>().unwrap(), reference);
-            }
-        }
-    }
-}
+mod tests;

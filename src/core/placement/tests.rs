@@ -102,6 +102,7 @@ fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
         config: Digest::of(unit.as_bytes()),
         diff_ids: Vec::new(),
         architecture: "amd64".into(),
+        signed_by: Vec::new(),
     };
     let tree = TreeRecord {
         digest: Digest::of(b""),
