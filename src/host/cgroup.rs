@@ -111,7 +111,26 @@ pub fn enter_payload(unit: &Path) -> Result<()> {
     enter_new(&unit.join(PAYLOAD))
 }
 
+/// At most 100 ms, until PID 1 has nothing to do. After a fork it puts the new process into the unit's own cgroup from its
+/// side too (systemd's exec_spawn), and on a busy machine only after that process has moved, which would undo the move.
+fn let_systemd_finish() {
+    for _ in 0..200 {
+        let busy = std::fs::read("/proc/1/stat").is_ok_and(|stat| matches!(state(&stat), Some(b'R' | b'D')));
+        if !busy {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(500));
+    }
+}
+
+/// The state of a process in its `/proc/PID/stat` (proc(5)): what follows the name, which may hold anything.
+fn state(stat: &[u8]) -> Option<u8> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(end + 2).copied()
+}
+
 fn enter_new(directory: &Path) -> Result<()> {
+    let_systemd_finish();
     match std::fs::create_dir(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("making cgroup {}", directory.display()))
@@ -145,6 +164,14 @@ mod tests {
     fn seat_of(mounted: Mounted, text: &str, delegated: &[&str]) -> Seat {
         let delegated = |path: &Path| delegated.iter().any(|marked| Path::new(marked) == path);
         seat_in(text, mounted, &"etcd".parse().unwrap(), delegated)
+    }
+
+    #[test]
+    fn a_state_follows_the_last_parenthesis() {
+        assert_eq!(state(b"1 (systemd) S 0 1 1 0"), Some(b'S'));
+        assert_eq!(state(b"7 (a) R b)) D 1"), Some(b'D'));
+        assert_eq!(state(b"7 (a)"), None);
+        assert_eq!(state(b""), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod environment;
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -133,7 +134,8 @@ impl Changes {
                 *source = json!(bundle.join(path));
             }
         }
-        mounts.extend(self.mounts.iter().cloned());
+        let further: Vec<Value> = self.mounts.iter().filter(|mount| !shows(mounts, mount)).cloned().collect();
+        mounts.extend(further);
         Ok(())
     }
 
@@ -168,6 +170,22 @@ pub fn config(bundle: &Utf8Path) -> Result<Value> {
 fn bind(source: &str, destination: &str, options: &[&str]) -> Value {
     let options: Vec<_> = options.iter().chain(&["ro", "nosuid", "nodev", "noexec"]).collect();
     json!({ "destination": destination, "type": "bind", "source": source, "options": options })
+}
+
+/// Whether the host's directory that is mounted at the destination of a bind, or above it, shows the same there already. A mount on
+/// top of it would reach the host where the directory is shared with it.
+fn shows(mounts: &[Value], bind: &Value) -> bool {
+    let path = |mount: &Value, key: &str| mount[key].as_str().map(PathBuf::from);
+    let (Some(source), Some(destination)) = (path(bind, "source"), path(bind, "destination")) else {
+        return false;
+    };
+    let above = |mount: &&Value| path(mount, "destination").is_some_and(|top| destination.starts_with(top));
+    let Some(mount) = mounts.iter().rfind(above) else { return false };
+    let recursive = mount["options"].as_array().is_some_and(|options| options.iter().any(|it| it == "rbind"));
+    let rest =
+        path(mount, "destination").and_then(|top| Some(destination.strip_prefix(top).ok()?.to_owned()));
+    let there = path(mount, "source").zip(rest).map(|(top, rest)| top.join(rest));
+    recursive && there.is_some_and(|there| there == source)
 }
 
 fn is_bind(mount: &Value) -> bool {

@@ -32,12 +32,16 @@ impl Layer {
     /// # Panics
     /// When name or link are longer than a header holds.
     #[must_use]
-    pub fn member(mut self, kind: u8, name: &str, link: &str, size: u64) -> Self {
+    pub fn member(self, kind: u8, name: &str, link: &str, size: u64) -> Self {
+        self.header(kind, if kind == b'5' { 0o755 } else { 0o644 }, name, link, size)
+    }
+
+    fn header(mut self, kind: u8, mode: u32, name: &str, link: &str, size: u64) -> Self {
         let mut header = [0; 512];
         let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
         assert!(name.len() <= 100 && link.len() <= 100, "a ustar header holds 100 bytes");
         put(0, name.as_bytes());
-        put(100, if kind == b'5' { b"0000755" } else { b"0000644" });
+        put(100, format!("{mode:07o}").as_bytes());
         put(108, b"0000000");
         put(116, b"0000000");
         put(124, format!("{size:011o}").as_bytes());
@@ -63,6 +67,13 @@ impl Layer {
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let content = content.as_ref();
         self.member(b'0', name, "", content.len() as u64).raw(content)
+    }
+
+    /// A regular file that all may execute.
+    #[must_use]
+    pub fn program(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        let content = content.as_ref();
+        self.header(b'0', 0o755, name, "", content.len() as u64).raw(content)
     }
 
     /// A symbolic link.

@@ -182,6 +182,11 @@ impl Image {
         Self::oci("exports-images", shape)
     }
 
+    /// A program of a Debian package with `/exports`: `etcd`, `net-snmp`, `qemu-guest-agent`, `open-vm-tools`.
+    pub const fn system(name: &'static str) -> Self {
+        Self::oci("system-images", name)
+    }
+
     /// Name of its fixture.
     pub fn fixture(&self) -> &'static str {
         self.fixture

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # in-root.sh ROOT SCRIPT [NAME=VALUE…]: runs the shell script SCRIPT as the running host would run things, without a boot:
-# in namespaces of its own (mount, network, process IDs, IPC, host name), chrooted into a read-only bind mount of ROOT with
+# in namespaces of its own (mount, network, process IDs, IPC, host name), whose root is a read-only bind mount of ROOT with
 # empty /run, /var and /tmp in memory. Whatever it starts ends with it; nothing of it is seen outside but its cgroups.
 set -euo pipefail
 root=$(realpath "$1") script=$(realpath "$2")
@@ -22,6 +22,9 @@ exec env -i "$@" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
     hostname host
     cp "$SCRIPT" "$at/run/script"
     mkdir -p "$at/var/lib" "$at/var/tmp"
-    cd /
-    chroot "$at" /bin/bash -euo pipefail /run/script
+    # Not only chroot: a runtime that enters a container later takes the root of its mount namespace.
+    cd "$at"
+    pivot_root . .
+    umount -l .
+    exec chroot . /bin/bash -euo pipefail /run/script
   '

@@ -15,7 +15,6 @@ use rustix::fs::{FlockOperation, flock};
 use sysctr_core::digest::{Digest, Hasher};
 use sysctr_core::image::stored::blob_name;
 
-use super::staging::Staging;
 use crate::interrupt::Interrupt;
 
 /// The variable that names the cache.
@@ -164,19 +163,18 @@ impl Cache {
         rustix::fs::utimensat(rustix::fs::CWD, path.as_std_path(), &times, rustix::fs::AtFlags::empty()).ok();
     }
 
-    /// Removes what interrupted fetches left, and keeps the whole blobs of it. Does nothing while others use the cache.
+    /// Does `act` if nobody else uses the cache now.
     ///
     /// # Errors
-    /// When it can't be read.
-    pub fn sweep(&self, interrupt: &Interrupt) -> Result<()> {
+    /// When `act` fails, or the user interrupts.
+    pub(super) fn if_alone(&self, interrupt: &Interrupt, act: impl FnOnce() -> Result<()>) -> Result<()> {
         let Some(lock) = &self.lock else { return Ok(()) };
-        if flock(lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return self.wait_for(FlockOperation::NonBlockingLockShared, interrupt);
-        }
-        for left in names(&self.dir.join("tmp"))? {
-            Staging::left(&self.dir.join("tmp").join(left)).keep_whole(self, interrupt)?;
-        }
-        self.wait_for(FlockOperation::NonBlockingLockShared, interrupt)
+        let done = match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => act(),
+            Err(_) => Ok(()),
+        };
+        self.wait_for(FlockOperation::NonBlockingLockShared, interrupt)?;
+        done
     }
 
     /// Does `act` while nobody else uses the cache.

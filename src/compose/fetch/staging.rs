@@ -42,9 +42,17 @@ impl Staging {
         anyhow::bail!("making a directory in {}: all names are taken", cache.dir())
     }
 
-    /// One that an interrupted fetch left.
-    pub(super) fn left(dir: &Utf8Path) -> Self {
-        Self { dir: dir.to_owned() }
+    /// Removes what interrupted fetches left in `cache`, and keeps the whole blobs of it. Does nothing while others use the
+    /// cache.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn sweep(cache: &Cache, interrupt: &Interrupt) -> Result<()> {
+        let tmp = cache.dir().join("tmp");
+        cache.if_alone(interrupt, || {
+            let mut left = cache::names(&tmp)?.into_iter().map(|name| Self { dir: tmp.join(name) });
+            left.try_for_each(|left| left.keep_whole(cache, interrupt).map(drop))
+        })
     }
 
     /// A path in it.

@@ -9,6 +9,7 @@ use sysctr_core::image::reference::Reader;
 use sysctr_core::name::ContainerName;
 
 use super::report::FetchReport;
+use super::staging::Staging;
 use super::trust::Demand;
 use super::{Fetcher, Task, clean};
 use crate::lock::agree::disagreement;
@@ -66,7 +67,7 @@ pub fn fetch(request: &Request<'_>, fetcher: &Fetcher<'_>) -> Result<FetchReport
         architectures.iter().try_for_each(|architecture| file.check(request.manifest, *architecture))?;
     }
     request.check_names()?;
-    fetcher.cache.sweep(fetcher.interrupt)?;
+    Staging::sweep(&fetcher.cache, fetcher.interrupt)?;
     let mut new = Lock::default();
     let mut tasks = Vec::new();
     for (key, container) in request.keys(&architectures) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 
-use super::config::{Asks, MountPointKind};
+use super::config::{Asks, MountPoint, MountPointKind};
 use super::tmpfiles::{self, Guess};
 use crate::tree::lookup::Found;
 use crate::tree::{ImageTree, TreePath};
@@ -17,6 +17,9 @@ pub enum Needed {
     /// An empty file.
     File,
 }
+
+/// `/dev/log` of a host with systemd is a link to here.
+const JOURNAL_SOCKET: &[u8] = b"/run/systemd/journal/dev-log";
 
 /// What the root lacks, by path without symbolic links, parents before what they hold. What lies below another mount is
 /// the runtime's to make. `is_directory` tells what a path of the host is, if the target or its tmpfiles know it; what
@@ -35,8 +38,13 @@ pub fn missing(
     for point in &asks.mount_points {
         let label = || format!("mounting on {}", point.destination);
         let resolved = tree.resolve(point.destination.as_bytes()).with_context(label)?;
-        let covered = places.iter().any(|place| resolved.path.starts_with(place));
-        if covered || resolved.path.is_root() {
+        let covered = |path: &TreePath| places.iter().any(|place| path.starts_with(place));
+        if covered(&resolved.path) || resolved.path.is_root() {
+            // Below a bind of the host's /dev the runtime follows the link, into the root while /run is not mounted.
+            let socket = tree.resolve(JOURNAL_SOCKET).with_context(label)?;
+            if is_log(point) && matches!(socket.found, Found::Missing) && !covered(&socket.path) {
+                add(tree, &socket.path, Needed::File, &mut needed);
+            }
             continue;
         }
         places.push(resolved.path.clone());
@@ -70,6 +78,11 @@ pub fn missing(
         }
     }
     Ok(needed)
+}
+
+fn is_log(point: &MountPoint) -> bool {
+    point.destination == "/dev/log"
+        && matches!(&point.kind, MountPointKind::Like(source) if source.as_str() == "/dev/log")
 }
 
 fn add(tree: &ImageTree, path: &TreePath, kind: Needed, needed: &mut BTreeMap<TreePath, Needed>) {
@@ -186,6 +199,24 @@ mod tests {
             warnings,
             [told("/a.sock", "/run/a.sock", "an empty file"), told("/run/x", "/run/x", "a directory")]
         );
+    }
+
+    #[test]
+    fn the_journals_socket_has_a_place_where_the_hosts_link_leads() {
+        let dev = r#"{"destination": "/dev", "type": "bind", "source": "/dev"}"#;
+        let log = r#"{"destination": "/dev/log", "type": "bind", "source": "/dev/log"}"#;
+        let run = r#"{"destination": "/run", "type": "bind", "source": "/run"}"#;
+        let (needed, _) = made(&format!("{dev}, {log}, {run}"), "/").unwrap();
+        assert_eq!(
+            needed,
+            [
+                "\"/dev\" Directory",
+                "\"/run/systemd\" Directory",
+                "\"/run/systemd/journal\" Directory",
+                "\"/run/systemd/journal/dev-log\" File"
+            ]
+        );
+        assert_eq!(made(&format!("{run}, {dev}, {log}"), "/").unwrap().0, ["\"/dev\" Directory"]);
     }
 
     #[test]

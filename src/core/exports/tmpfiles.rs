@@ -81,6 +81,26 @@ pub fn made(text: &[u8]) -> Vec<Made> {
     parsed.map(|line| Made { directory: "dDvqQ".contains(line.letter), path: line.path }).collect()
 }
 
+/// `text` without the lines that would make a directory of what lines of the target (`theirs`) make something else of, or the
+/// other way round, and the paths of these. systemd-tmpfiles takes the first line of a path, in the order of the files' names, so
+/// `d /var/run` would put a directory in the place of the link that every host has.
+pub fn without_clashes(text: &[u8], theirs: &[Made]) -> (Vec<u8>, Vec<String>) {
+    let mut paths = Vec::new();
+    let mut kept = Vec::new();
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let own = made(line);
+        let clash = |own: &&Made| {
+            let same = theirs.iter().filter(|their| their.path == own.path);
+            same.clone().count() > 0 && same.clone().all(|their| their.directory != own.directory)
+        };
+        match own.iter().find(clash) {
+            Some(own) => paths.push(own.path.clone()),
+            None => kept.extend_from_slice(line),
+        }
+    }
+    (kept, paths)
+}
+
 fn parse(line: &str) -> Result<Line> {
     let mut rest = line;
     let mut next = || word(&mut rest);
@@ -302,6 +322,18 @@ mod tests {
             let error = format!("{:#}", check(format!("\n{line}\n").as_bytes()).unwrap_err());
             assert_eq!(error, format!("reading exports/tmpfiles.template: line 2: {message}"), "{line}");
         }
+    }
+
+    #[test]
+    fn lines_against_the_targets_go() {
+        let theirs = made(b"L /var/run - - - - ../run\nd /var/log 0755 root root -\nf /var/log/wtmp\n");
+        let text = b"# a comment\nd /var/run 0755 - - - -\nd /var/log 0700\nd /var/log/x\nZ /var/run\nf /var/log/wtmp";
+        let (kept, paths) = without_clashes(text, &theirs);
+        assert_eq!(
+            String::from_utf8(kept).unwrap(),
+            "# a comment\nd /var/log 0700\nd /var/log/x\nZ /var/run\nf /var/log/wtmp"
+        );
+        assert_eq!(paths, ["/var/run"]);
     }
 
     #[test]

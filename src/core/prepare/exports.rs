@@ -15,7 +15,7 @@ use crate::bundle::{self, MountTarget, MountTargetKind, overlay};
 use crate::exports::brought::{Brought, Config};
 use crate::exports::config::{Asks, DevicePolicy, MountPoint, MountPointKind, Settled};
 use crate::exports::host_files::owners::{Names, Sides};
-use crate::exports::host_files::{self, Decided, Seeding};
+use crate::exports::host_files::{self, Decided, HostNode, Seeding};
 use crate::exports::targets::{Needed, missing};
 use crate::exports::unit::{self, Install};
 use crate::exports::values::BuiltIns;
@@ -195,7 +195,11 @@ impl Road<'_> {
                 Kind::Directory => Some(true),
                 Kind::Other => Some(false),
                 Kind::Unknown => None,
-                Kind::Missing => made.iter().find(|made| made.path == path).map(|made| made.directory),
+                Kind::Missing => {
+                    let made = made.iter().find(|made| made.path == path).map(|made| made.directory);
+                    let file = || self.rendered.host_files.iter().find(|file| file.path == path);
+                    made.or_else(|| Some(matches!(file()?.node, HostNode::Directory(_))))
+                }
             })
         };
         let needed = missing(self.input.source.tree, asks, &is_directory, warnings)?;
@@ -268,17 +272,26 @@ impl Road<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<(Option<Vec<u8>>, Vec<tmpfiles::Made>)> {
         let own = self.rendered.tmpfiles.as_ref();
-        let mut text = own.and_then(|own| own.text.clone()).unwrap_or_default();
-        text.extend_from_slice(self.host.tmpfiles.as_bytes());
-        let mut made = tmpfiles::made(&text);
+        let own_text = own.and_then(|own| own.text.as_deref()).unwrap_or_default();
         let name = place::tmpfiles_name(self.input.source.name);
         let directory = Utf8Path::new(place::TMPFILES_DIR);
+        let mut made = Vec::new();
         for file in self.input.target.names(directory)? {
             if file.ends_with(".conf") && file != name {
                 let lines = self.input.target.read(&directory.join(file), MAX_TEXT_BYTES)?;
                 made.extend(tmpfiles::made(&lines.unwrap_or_default()));
             }
         }
+        let (mut text, clashes) = tmpfiles::without_clashes(own_text, &made);
+        let told = |path| {
+            format!(
+                "{}: {path} is something else by the target's own lines; the line is left out",
+                tmpfiles::FILE
+            )
+        };
+        warnings.extend(clashes.iter().map(told));
+        text.extend_from_slice(self.host.tmpfiles.as_bytes());
+        made.splice(0..0, tmpfiles::made(&text));
         if let Some(asks) = asks {
             let mut makes: Vec<String> = made.iter().map(|made| made.path.clone()).collect();
             makes.extend(self.rendered.host_files.iter().map(|file| file.path.clone()));

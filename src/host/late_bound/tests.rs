@@ -56,6 +56,23 @@ fn a_missing_source_is_an_empty_file_and_only_that_one() {
 }
 
 #[test]
+fn a_socket_that_a_bind_of_the_hosts_run_shows_is_not_mounted_again() {
+    let socket = bind("/run/systemd/notify", "/run/systemd/notify", &["bind"]);
+    let mount = |destination: &str, source: &str, option: &str| json!({ "destination": destination, "type": "bind", "source": source, "options": [option] });
+    for (mounts, expected) in [
+        (vec![mount("/run", "/run", "rbind")], true),
+        (vec![mount("/", "/", "rbind"), mount("/run/", "/run", "rbind")], true),
+        (vec![mount("/run", "/run", "bind")], false),
+        (vec![mount("/run", "/srv", "rbind")], false),
+        (vec![mount("/run", "/run", "rbind"), json!({ "destination": "/run", "type": "tmpfs" })], false),
+        (vec![mount("/runs", "/runs", "rbind")], false),
+        (vec![], false),
+    ] {
+        assert_eq!(shows(&mounts, &socket), expected, "{mounts:?}");
+    }
+}
+
+#[test]
 fn notify_binds_the_socket_and_passes_the_watchdog() {
     let handed = Handed {
         notify_socket: Some("/run/systemd/notify".into()),

@@ -57,7 +57,8 @@ pub fn settle(bytes: &[u8], file: &str, root: &str) -> Result<Settled> {
     upgrade::upgrade(&mut settled, &mut warnings).with_context(doing)?;
     force(&mut settled, root, &mut warnings).with_context(doing)?;
     shape::check(&settled).with_context(doing)?;
-    let asks = asks::collect(&mut settled, &mut warnings).with_context(doing)?;
+    let mut asks = asks::collect(&mut settled, &mut warnings).with_context(doing)?;
+    give_devices_a_place(&mut settled, &mut asks, &mut warnings);
     for warning in &mut warnings {
         *warning = format!("{file}: {warning}");
     }
@@ -105,6 +106,25 @@ fn force(config: &mut Value, root: &str, warnings: &mut Vec<String>) -> Result<(
     }
     linux.insert("cgroupsPath".into(), json!(CGROUPS_PATH));
     Ok(())
+}
+
+/// Runtimes make device nodes in `/dev`, and can't in a root that nobody can write: without a mount there it gets a tmpfs, in front
+/// of what is mounted below it.
+fn give_devices_a_place(config: &mut Value, asks: &mut Asks, warnings: &mut Vec<String>) {
+    let path = |point: &MountPoint| format!("{}/", point.destination.trim_end_matches('/'));
+    if asks.mount_points.iter().any(|point| path(point) == "/dev/") {
+        return;
+    }
+    let below = asks.mount_points.iter().position(|point| path(point).starts_with("/dev/"));
+    let at = below.unwrap_or(asks.mount_points.len());
+    let Some(config) = config.as_object_mut() else { return };
+    let Some(mounts) = config.entry("mounts").or_insert_with(|| json!([])).as_array_mut() else { return };
+    let options = json!(["nosuid", "strictatime", "mode=755", "size=65536k"]);
+    mounts
+        .insert(at, json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": options }));
+    asks.mount_points
+        .insert(at, MountPoint { destination: "/dev".to_owned(), kind: MountPointKind::Directory });
+    warnings.push("nothing is mounted on /dev: a tmpfs is, since device nodes are made there".to_owned());
 }
 
 /// Sets a field; tells it if the image said something else.

@@ -16,6 +16,7 @@ fn config(more: Value) -> Value {
         "ociVersion": "1.0.2",
         "process": { "terminal": false, "user": { "uid": 0, "gid": 0 }, "args": ["/bin/x"], "cwd": "/" },
         "root": { "path": "rootfs", "readonly": true },
+        "mounts": [{ "destination": "/dev/", "type": "tmpfs", "source": "tmpfs" }],
         "linux": { "cgroupsPath": "payload" },
     });
     merge(&mut config, more);
@@ -271,6 +272,7 @@ fn what_it_asks_is_collected() {
             mount_points: vec![
                 point("/proc", MountPointKind::Directory),
                 point("/etc/etcd/", MountPointKind::Like(path("/etc/web"))),
+                point("/dev", MountPointKind::Directory),
                 point("/dev/log", MountPointKind::Like(path("/dev/log"))),
                 point("/bin/helper", MountPointKind::LikeInBundle("helper".into())),
             ],
@@ -283,7 +285,10 @@ fn what_it_asks_is_collected() {
         settled.warnings,
         [
             "c: mounts[1].options has both ro and rw; the last one, rw, counts",
-            "c: hooks.prestart runs programs of the host as root at every start"
+            "c: hooks.prestart runs programs of the host as root at every start",
+            "c: nothing is mounted on /dev: a tmpfs is, since device nodes are made there"
         ]
     );
+    assert_eq!(settled.value["mounts"][2]["destination"], "/dev");
+    assert_eq!(settled.value["mounts"][3]["destination"], "/dev/log");
 }

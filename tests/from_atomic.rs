@@ -1,0 +1,96 @@
+//! What the tests of `atomic install --system` checked and no other test of ours does (docs/from-atomic.md has the table).
+
+use std::fs;
+
+use serde_json::json;
+use sysctr_tests::crafted::{self, Crafted};
+use sysctr_tests::{Boot, Compose, Image, Layer, Listing, Mtimes, Root};
+
+const CONFIG: &str = r#"{
+  "ociVersion": "1.0.2",
+  "process": {"args": ["/bin/payload", "$WORD", "exit=$CODE"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["A=$DEFAULT"]},
+  "root": {"path": "rootfs", "readonly": true},
+  "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+  "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]}
+}"#;
+
+/// An image with this configuration and these labels around the test payload.
+fn image(labels: serde_json::Value) -> Crafted {
+    let program = fs::read(Image::payload().directory().join("files/bin/payload")).expect("the payload");
+    let layer = Layer::new()
+        .dir("exports")
+        .file("exports/config.json.template", CONFIG)
+        .file("exports/manifest.json", r#"{"version": "1.0", "defaultValues": {"DEFAULT": "d"}}"#)
+        .dir("bin")
+        .program("bin/payload", program);
+    let mut image = Crafted::one(&layer);
+    image.config["config"] = json!({ "Labels": labels });
+    image
+}
+
+fn compose(root: &Root, image: &Crafted, settings: &str) -> Compose {
+    let manifest = format!("group = 'g'\n[[container]]\nname = 'it'\nimage = 'oci:image'\n{settings}\n");
+    let compose = Compose::into(root).manifest(manifest).add_launcher();
+    crafted::write(&image.layout(), &compose.work_dir().join("image"));
+    compose
+}
+
+#[test]
+fn missing_values_are_told_and_the_same_with_them_works() {
+    let root = Root::debian();
+    let before = Listing::of(&root.path());
+    let image = image(json!({ "atomic.type": "system" }));
+    let refused = compose(&root, &image, "").run().expect_code(1);
+    for name in ["CODE", "WORD"] {
+        assert!(refused.stderr().contains(name), "{}", refused.story());
+    }
+    assert!(refused.stderr().contains("exports/config.json.template"), "{}", refused.story());
+    Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+    compose(&root, &image, "set = { CODE = '0', WORD = 'show' }").run().expect_ok();
+    let config = fs::read_to_string(root.bundle("it").join("config.json")).unwrap();
+    assert!(config.contains("exit=0") && config.contains("A=d"), "{config}");
+    Compose::into(&root).verb("verify").run().expect_ok();
+}
+
+#[test]
+fn what_runs_once_runs_at_boot_to_its_end() {
+    let root = Root::debian();
+    let image = image(json!({ "atomic.type": "system", "atomic.run": "once" }));
+    compose(&root, &image, "set = { CODE = '0', WORD = 'write=/proc/self/comm' }").run().expect_ok();
+    let report = Boot::of(&root).run(
+        r#"
+        wait_for eval '[ "$(is ExecMainExitTimestampMonotonic it)" != 0 ]'
+        echo "$(is Type it) $(is Result it) $(is ExecMainStatus it)"
+        journalctl --no-pager -o cat -t it | grep write=
+        sysctr list --format json | grep -q '"it"' || fail "it is not listed"
+        [ -z "$(ls -A /run/sysctr/runtime)" ] || fail "the runtime remembers it"
+        "#,
+    );
+    assert_eq!(report.expect_ok().text, "oneshot success 0\nwrite=/proc/self/comm: ok\n");
+}
+
+#[test]
+fn a_root_that_another_container_uses_stays_when_that_one_goes() {
+    let root = Root::debian();
+    let image = image(json!({ "atomic.type": "system" }));
+    let set = "set = { CODE = '0', WORD = 'sleep=600000' }\n";
+    let second = "[[container]]\nname = 'second'\nimage = 'oci:image'\n\
+        rootfs = '/usr/lib/containers/atomic/it/rootfs'\n";
+    compose(&root, &image, &format!("{set}{second}{set}")).run().expect_ok();
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(root.bundle("second").join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["root"]["path"], "/usr/lib/containers/atomic/it/rootfs");
+    let report = Boot::of(&root).run(
+        r#"
+        for unit in it second; do
+          wait_for has_state $unit active
+          expect "process of $unit" "$(cat "$(group $unit)/payload/cgroup.procs")" "$(is MainPID $unit)"
+        done
+        "#,
+    );
+    report.expect_ok();
+    Compose::into(&root).verb("remove").arg("second").run().expect_ok();
+    assert!(!root.join("usr/lib/systemd/system/second.service").exists() && !root.bundle("second").exists());
+    assert!(root.bundle("it").join("rootfs/bin/payload").is_file());
+    Compose::into(&root).verb("verify").run().expect_ok();
+}
