@@ -17,7 +17,8 @@ RELEASE := $(CARGO) build --locked --release --config 'profile.release.strip="no
 COMPOSER := target/release/sysctr-compose
 LAUNCHER := target/$(TRIPLE)/release/sysctr
 STEP := bash tests/setup/step.sh
-FIXTURES := root hello payload whiteouts odd nginx built many ostree-host hook-images mkosi system-images selinux
+FIXTURES := root hello payload whiteouts odd nginx built many ostree-host hook-images mkosi system-images selinux \
+  ostree-big ostree-ed25519
 
 .PHONY: help
 help:

@@ -41,7 +41,7 @@ fn long_version() -> String {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show everything that a compose would add, change and remove; write nothing
-    Plan(ComposeArgs),
+    Plan(Box<ComposeArgs>),
     /// Check a manifest and its images without a target's help
     Lint(LintArgs),
     /// Show an image's labels, exports and variables
@@ -66,7 +66,7 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "DIR")]
     pub sysroot: Option<Utf8PathBuf>,
     /// OSTree repository, whose commits hold root directories
-    #[arg(long, value_name = "DIR", requires = "reference")]
+    #[arg(long, value_name = "DIR", requires = "reference", group = "commits")]
     pub repo: Option<Utf8PathBuf>,
 }
 
@@ -79,23 +79,74 @@ pub struct TargetArgs {
     /// Ref or checksum of the commit that the new commit is made from
     #[arg(long, value_name = "REV", requires = "repo", conflicts_with = "sysroot")]
     pub base: Option<String>,
+    /// Deploying it.
+    #[command(flatten)]
+    pub deploy: DeployArgs,
+    /// Who must have signed the base.
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// The new commit.
     #[command(flatten)]
     pub commit: CommitArgs,
 }
 
+/// How a new commit is deployed.
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// DIR is a physical ostree sysroot that is not booted: make a new commit from what is deployed there, and deploy it
+    #[arg(long, requires = "sysroot", group = "commits")]
+    pub deployment: bool,
+    /// Stateroot whose deployment is built on [default: that of what boots]
+    #[arg(long, value_name = "NAME", requires = "deployment", alias = "os")]
+    pub stateroot: Option<String>,
+    /// Let the new deployment follow REF even if the one before follows a remote or an image
+    #[arg(long, requires = "deployment")]
+    pub detach_origin: bool,
+}
+
 /// What a new commit is called.
 #[derive(Debug, Args)]
 pub struct CommitArgs {
-    /// Ref that moves to the new commit; it need not exist
-    #[arg(id = "reference", long = "ref", value_name = "REF", requires = "repo", conflicts_with = "sysroot")]
+    /// Ref that moves to the new commit; it need not exist [default with --deployment: sysctr/STATEROOT]
+    #[arg(id = "reference", long = "ref", value_name = "REF", requires = "commits")]
     pub reference: Option<RefName>,
     /// Subject of the new commit
-    #[arg(long, value_name = "TEXT", requires = "repo", conflicts_with = "sysroot")]
+    #[arg(long, value_name = "TEXT", requires = "commits")]
     pub subject: Option<String>,
     /// Commit before the new one: none, previous (what the ref names now), or a ref or checksum
-    #[arg(long, value_name = "REV", requires = "repo", conflicts_with = "sysroot")]
+    #[arg(long, value_name = "REV", requires = "commits")]
     pub parent: Option<Before>,
+    /// Who signs it.
+    #[command(flatten)]
+    pub sign: SignArgs,
+}
+
+/// Who signs a new commit, in the words of `ostree commit`.
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// Sign the new commit with this GnuPG key; may be repeated
+    #[arg(long, value_name = "KEY-ID", requires = "commits")]
+    pub gpg_sign: Vec<String>,
+    /// GnuPG's directory with the secret key [default: GnuPG's own]
+    #[arg(long, value_name = "DIR", requires = "gpg_sign")]
+    pub gpg_homedir: Option<Utf8PathBuf>,
+    /// Sign the new commit with the secret ed25519 keys of this file: base64, one a line
+    #[arg(long, value_name = "FILE", requires = "commits")]
+    pub sign_from_file: Option<Utf8PathBuf>,
+}
+
+/// Whose signatures the base must have.
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    /// Refuse a base that no GnuPG key of this file (`gpg --export`) signed
+    #[arg(long, value_name = "KEYRING", requires = "commits")]
+    pub verify_base_gpg: Option<Utf8PathBuf>,
+    /// Refuse a base that no GnuPG key of this remote of the repository signed
+    #[arg(long, value_name = "REMOTE", requires = "commits")]
+    pub verify_base_remote: Option<String>,
+    /// Refuse a base that no ed25519 key of this file signed: public keys in base64, one a line
+    #[arg(long, value_name = "FILE", requires = "commits")]
+    pub verify_base_key: Option<Utf8PathBuf>,
 }
 
 /// What `list` and `verify` look at.

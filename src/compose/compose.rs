@@ -65,6 +65,7 @@ pub fn compose<D: Destination>(
     let (present, earlier) = (Present::read(destination.host())?, Earlier::of(destination));
     let mut decision = Decision::on(destination, &present, earlier.as_ref(), request)?;
     if decision.is_idle() && destination.idle() == Idle::Nothing {
+        destination.keep()?;
         return decision.finish().map(|(_, report)| report.idle());
     }
     decision.foresee_owners(watch)?;

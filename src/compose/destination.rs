@@ -9,6 +9,7 @@ use crate::shelf::Shelf;
 use crate::target::branch::{Branch, Whereabouts};
 use crate::target::commit::{Commit, Composing, Written};
 use crate::target::host_tree::HostTree;
+use crate::target::rollout::{RollingOut, Rollout};
 use crate::target::sysroot::{NarrowOwners, Staging, Sysroot};
 
 /// A destination.
@@ -34,6 +35,12 @@ pub trait Destination {
     /// # Errors
     /// When it can't be written. Nothing is left behind then.
     fn begin(&self, epoch: Epoch) -> Result<Self::Change<'_>>;
+
+    /// Sees to it that what stays is as the user asked, when nothing is to be written.
+    ///
+    /// # Errors
+    /// When that fails.
+    fn keep(&self) -> Result<()>;
 
     /// Where a new commit goes, if one is made.
     fn whereabouts(&self) -> Option<Whereabouts>;
@@ -83,6 +90,10 @@ impl Destination for Sysroot {
         Sysroot::begin(self, epoch)
     }
 
+    fn keep(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn whereabouts(&self) -> Option<Whereabouts> {
         None
     }
@@ -119,6 +130,11 @@ impl Destination for Branch {
         Branch::begin(self)
     }
 
+    /// It is signed.
+    fn keep(&self) -> Result<()> {
+        Branch::keep(self)
+    }
+
     fn whereabouts(&self) -> Option<Whereabouts> {
         Some(Branch::whereabouts(self))
     }
@@ -132,5 +148,45 @@ impl Destination for Branch {
 impl Change for Composing<'_> {
     fn commit(self, placement: &Placement, interrupt: &Interrupt) -> Result<Option<Written>> {
         Composing::commit(self, placement, interrupt).map(Some)
+    }
+}
+
+impl Destination for Rollout {
+    type Host = Commit;
+    type Change<'a> = RollingOut<'a>;
+
+    fn host(&self) -> &Commit {
+        self.branch().base()
+    }
+
+    fn earlier(&self) -> Option<&Commit> {
+        self.branch().earlier()
+    }
+
+    fn idle(&self) -> Idle {
+        self.branch().idle()
+    }
+
+    /// No commit keeps time stamps.
+    fn begin(&self, _: Epoch) -> Result<RollingOut<'_>> {
+        Rollout::begin(self)
+    }
+
+    fn keep(&self) -> Result<()> {
+        self.branch().keep()
+    }
+
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        Some(self.branch().whereabouts())
+    }
+
+    fn narrow_owners(&self) -> Result<Option<NarrowOwners>> {
+        self.branch().narrow_owners()
+    }
+}
+
+impl Change for RollingOut<'_> {
+    fn commit(self, placement: &Placement, interrupt: &Interrupt) -> Result<Option<Written>> {
+        RollingOut::commit(self, placement, interrupt).map(Some)
     }
 }

@@ -31,7 +31,7 @@ use sysctr_core::image::flatten::Limits;
 
 use cli::{
     Cli, CommitArgs, ComposeArgs, InspectArgs, LimitArgs, LintArgs, LookArgs, OutputArgs, PlaceArgs,
-    ReadArgs, RemoveArgs, SourceArgs, Verb, VerifyArgs,
+    ReadArgs, RemoveArgs, SignArgs, SourceArgs, TargetArgs, TrustArgs, Verb, VerifyArgs,
 };
 use compose::{Request, Watch};
 use destination::Destination;
@@ -40,8 +40,10 @@ use manifest::{Manifest, NotUnderstood};
 use progress::Reporter;
 use remove::{Doomed, LauncherFate};
 use report::{ComposeReport, Report};
-use target::branch::{Base, Before, Branch, Naming};
-use target::commit::Commit;
+use target::branch::{Base, Before, Branch, Naming, RefName};
+use target::commit::{Commit, Deployments};
+use target::rollout::{Origin, Rollout};
+use target::signing::{PublicKeys, SecretKeys, Signers, Trust};
 use target::sysroot::{Access, Sysroot};
 
 /// Whether the program did what it was asked.
@@ -92,6 +94,9 @@ fn compose_or_plan(args: &ComposeArgs, access: Access) -> Result<String> {
         epoch: Epoch::default(),
     };
     let report = match place(&args.target.place)? {
+        Place::Sysroot(path) if args.target.deploy.deployment => {
+            apply(&request, &rollout(path, args, access)?, access, &watch)?
+        }
         Place::Sysroot(path) => {
             let request = Request { epoch: source_date()?.unwrap_or_default(), ..request };
             apply(&request, &Sysroot::open(path, access)?, access, &watch)?
@@ -99,13 +104,9 @@ fn compose_or_plan(args: &ComposeArgs, access: Access) -> Result<String> {
         Place::Repo(repo) => {
             let base = args.target.base.as_deref();
             let base = base.ok_or_else(|| NotUnderstood::new("composing into a commit: give --base REV"))?;
-            let naming = naming(&args.target.commit, Before::None)?;
-            apply(
-                &request,
-                &Branch::open(repo, Base::Rev(base), naming, jobs(&args.limits))?,
-                access,
-                &watch,
-            )?
+            let (trust, naming) = (trust(&args.target.trust)?, naming(&args.target.commit, Before::None)?);
+            let branch = Branch::open(repo, Base::Rev(base), &trust, naming, jobs(&args.limits))?;
+            apply(&request, &branch, access, &watch)?
         }
     };
     Ok(report.render(args.output.format))
@@ -121,6 +122,21 @@ fn apply(
         Access::Write => compose::compose(request, destination, watch),
         Access::Read => compose::plan(request, destination, watch),
     }
+}
+
+/// What is deployed in a physical sysroot, to be composed on.
+fn rollout(path: &Utf8Path, args: &ComposeArgs, access: Access) -> Result<Rollout> {
+    let TargetArgs { deploy, trust: trusted, commit, .. } = &args.target;
+    let deployments = Deployments::open(path, deploy.stateroot.as_deref(), access)?;
+    let reference = match &commit.reference {
+        Some(reference) => reference.clone(),
+        None => format!("sysctr/{}", deployments.stateroot())
+            .parse()
+            .context("naming a ref after the stateroot; give --ref REF")?,
+    };
+    let origin = if deploy.detach_origin { Origin::Detached } else { Origin::Kept };
+    let naming = called(reference, commit, Before::None)?;
+    Rollout::open(deployments, origin, &trust(trusted)?, naming, jobs(&args.limits))
 }
 
 fn list(args: &ReadArgs) -> Result<String> {
@@ -179,7 +195,7 @@ fn remove(args: &RemoveArgs) -> Result<String> {
         }
         Place::Repo(repo) => {
             let naming = naming(&args.target.commit, Before::Previous)?;
-            let target = Branch::open(repo, Base::Previous, naming, 1)?;
+            let target = Branch::open(repo, Base::Previous, &Trust::default(), naming, 1)?;
             remove::remove(&target, &doomed, launcher, Epoch::default(), &interrupt)?
         }
     };
@@ -225,6 +241,10 @@ fn commit(repo: &Utf8Path, args: &LookArgs) -> Result<Commit> {
 fn naming(args: &CommitArgs, before: Before) -> Result<Naming> {
     let reference = args.reference.clone();
     let reference = reference.ok_or_else(|| NotUnderstood::new("making a commit: give --ref REF"))?;
+    called(reference, args, before)
+}
+
+fn called(reference: RefName, args: &CommitArgs, before: Before) -> Result<Naming> {
     let seconds = |epoch: Epoch| {
         u64::try_from(epoch.seconds()).map_err(|_| {
             NotUnderstood::new("making a commit: SOURCE_DATE_EPOCH is before 1970, which no commit can say")
@@ -235,6 +255,23 @@ fn naming(args: &CommitArgs, before: Before) -> Result<Naming> {
         subject: args.subject.clone(),
         before: args.parent.clone().unwrap_or(before),
         timestamp: source_date()?.map(seconds).transpose()?,
+        signers: signers(&args.sign)?,
+    })
+}
+
+fn signers(args: &SignArgs) -> Result<Signers> {
+    Ok(Signers {
+        gpg: args.gpg_sign.clone(),
+        gpg_home: args.gpg_homedir.clone(),
+        ed25519: args.sign_from_file.as_deref().map(SecretKeys::read).transpose()?,
+    })
+}
+
+fn trust(args: &TrustArgs) -> Result<Trust> {
+    Ok(Trust {
+        gpg_keyring: args.verify_base_gpg.clone(),
+        gpg_remote: args.verify_base_remote.clone(),
+        ed25519: args.verify_base_key.as_deref().map(PublicKeys::read).transpose()?,
     })
 }
 

@@ -12,6 +12,7 @@ use sysctr_core::store::contents::ObjectContents;
 use sysctr_core::tree::{ContentId, Stat, TreePath};
 
 use crate::target::commit::Composing;
+use crate::target::rollout::RollingOut;
 use crate::target::sysroot::{StagedContents, Staging};
 
 /// Takes contents of several images and gives back small ones.
@@ -64,6 +65,28 @@ impl Shelf for Composing<'_> {
 
     fn again(&self, _: &ObjectContents, _: &[ContentId]) -> Option<ObjectContents> {
         None
+    }
+}
+
+impl Shelf for RollingOut<'_> {
+    type Store = ObjectContents;
+
+    fn store(&self, name: &ContainerName) -> Result<ObjectContents> {
+        self.composing().store(name)
+    }
+
+    fn content(
+        &self,
+        name: &ContainerName,
+        store: &ObjectContents,
+        id: ContentId,
+        max: u64,
+    ) -> Result<Vec<u8>> {
+        Shelf::content(self.composing(), name, store, id, max)
+    }
+
+    fn again(&self, store: &ObjectContents, needed: &[ContentId]) -> Option<ObjectContents> {
+        self.composing().again(store, needed)
     }
 }
 

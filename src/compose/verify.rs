@@ -156,6 +156,7 @@ impl Inspection<'_> {
         let bundle = place::bundle(name);
         // Not open to users: what lies in it may be setuid.
         self.rights(&bundle, 0o700)?;
+        self.component(name, &bundle)?;
         self.rights(&bundle.join(place::RECORD_JSON), 0o644)?;
         for (file, digest) in &record.files {
             self.file(&bundle.join(file), digest)?;
@@ -184,6 +185,17 @@ impl Inspection<'_> {
         }
         if found.mode != mode {
             self.find(&format!("/{path}"), format!("mode is {:04o}, not {mode:04o}", found.mode));
+        }
+        Ok(())
+    }
+
+    /// Another container's layer is not where it belongs. None is no harm: tools that label anew may drop attributes.
+    fn component(&mut self, name: &ContainerName, bundle: &Utf8Path) -> Result<()> {
+        let found = self.told(bundle, self.target.metadata(bundle)).flatten();
+        let xattrs = found.and_then(|stat| stat.xattrs).unwrap_or_default();
+        let wanted = place::component(name);
+        if xattrs.get(place::COMPONENT.as_bytes()).is_some_and(|value| **value != *wanted.as_bytes()) {
+            self.find(&format!("/{bundle}"), format!("{} is not {wanted}", place::COMPONENT));
         }
         Ok(())
     }

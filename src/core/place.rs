@@ -59,6 +59,14 @@ pub fn put_aside(name: &ContainerName, path: &Utf8Path) -> String {
     format!("replaced-{}", &hex[..16])
 }
 
+/// The attribute of a bundle directory by which rpm-ostree and chunkah give all that is in it one layer of its own.
+pub const COMPONENT: &str = "user.component";
+
+/// In a bundle directory: [`COMPONENT`]'s value.
+pub fn component(name: &ContainerName) -> String {
+    format!("sysctr-{name}")
+}
+
 /// Runtime state (`--root` of runc and crun), on the running host.
 pub const RUNTIME_STATE: &str = "/run/sysctr/runtime";
 /// State of containers that survives host updates, on the running host.

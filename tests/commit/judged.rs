@@ -79,7 +79,7 @@ fn a_command_line_that_names_no_one_target_is_not_understood() {
     for (arguments, message) in [
         (
             &["--sysroot", "root", "--repo", "repo", "--base", "base", "--ref", "host"][..],
-            "the argument '--sysroot <DIR>' cannot be used with: --repo <DIR> --base <REV> --ref <REF>; see --help",
+            "the argument '--sysroot <DIR>' cannot be used with: --repo <DIR> --base <REV>; see --help",
         ),
         (
             &["--sysroot", "root", "--base", "base"],

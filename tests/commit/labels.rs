@@ -233,7 +233,8 @@ fn a_bundle_that_is_adopted_gets_the_labels_of_its_new_base() {
         for (_, change) in &mut all.changes {
             if let Change::PutBundle(bundle) = change {
                 let files = std::mem::take(&mut bundle.files);
-                *change = Change::AdoptBundle(Box::new(Adopted { commit: from.to_owned(), files }));
+                let (name, commit) = (bundle.name.clone(), from.to_owned());
+                *change = Change::AdoptBundle(Box::new(Adopted { name, commit, files }));
             }
         }
         let policy = Policy::read(&base).unwrap();

@@ -2,11 +2,13 @@
 
 mod amend;
 mod bench;
+mod component;
 mod judged;
 mod kills;
 mod labels;
 mod oracle;
 mod refusals;
+mod signing;
 mod steps;
 mod verbs;
 

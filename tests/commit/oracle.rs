@@ -204,7 +204,8 @@ fn a_new_base_takes_the_bundles_of_the_commit_before_without_reading_them() {
     for (_, change) in &mut changes.changes {
         if let Change::PutBundle(bundle) = change {
             let files = std::mem::take(&mut bundle.files);
-            *change = Change::AdoptBundle(Box::new(Adopted { commit: before.checksum.clone(), files }));
+            let (name, commit) = (bundle.name.clone(), before.checksum.clone());
+            *change = Change::AdoptBundle(Box::new(Adopted { name, commit, files }));
         }
     }
     let adopted = composing.commit(&changes, &Interrupt::default()).unwrap();

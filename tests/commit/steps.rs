@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use camino::Utf8Path;
 use sysctr_compose::interrupt::Interrupt;
 use sysctr_compose::target::commit::{Commit, Parent, Revision, Written};
+use sysctr_compose::target::signing::UNSIGNED;
 use sysctr_core::digest::Digest;
 use sysctr_core::image::flatten::{ContentStore, ContentWriter as _};
 use sysctr_core::name::ContainerName;
@@ -26,7 +27,8 @@ pub fn run(step: &str, repo: &Utf8Path, base: &str, reference: &str, jobs: usize
 
 /// A revision without anything that is its own.
 pub fn revision(reference: &str, jobs: usize) -> Revision<'_> {
-    Revision { reference, subject: Some("composed"), parent: Parent::None, timestamp: None, jobs }
+    let (subject, parent, signers) = (Some("composed"), Parent::None, &UNSIGNED);
+    Revision { reference, subject, parent, timestamp: None, jobs, signers }
 }
 
 /// The changes of a step.

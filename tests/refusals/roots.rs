@@ -21,8 +21,8 @@ fn what_is_no_root() {
     fs::create_dir_all(at("deployments/ostree/deploy/os")).unwrap();
     fs::create_dir_all(at("repository/ostree/repo")).unwrap();
     let physical = "it is a physical ostree sysroot: its systems are read-only checkouts in ostree/deploy; compose into a \
-        commit of its repository (--repo DIR/ostree/repo --base REV --ref REF) and deploy that with `ostree admin \
-        deploy`; --deployment, which is to do both, is not part of this version";
+        commit of its repository and deploy that (--deployment does both), or into the commit alone (--repo \
+        DIR/ostree/repo --base REV --ref REF)";
     for (name, why) in [
         ("missing", "it does not exist"),
         ("file", "it is not a directory"),

@@ -1,6 +1,6 @@
 //! Booting a root with its own systemd in systemd-nspawn: boot.sh does it, in about a second.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::command::Command;
 use crate::fixture::Root;
@@ -8,8 +8,8 @@ use crate::{scratch, source_dir};
 
 /// A boot in the making.
 #[derive(Debug)]
-pub struct Boot<'a> {
-    root: &'a Root,
+pub struct Boot {
+    root: PathBuf,
     nspawn: Vec<String>,
     seconds: u32,
 }
@@ -25,10 +25,15 @@ pub struct Report {
     pub journal: String,
 }
 
-impl<'a> Boot<'a> {
+impl Boot {
     /// Of this root, which stays as it is.
-    pub fn of(root: &'a Root) -> Self {
-        Self { root, nspawn: Vec::new(), seconds: 60 }
+    pub fn of(root: &Root) -> Self {
+        Self::at(root.path())
+    }
+
+    /// Of the root at this path, such as a deployment.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), nspawn: Vec::new(), seconds: 60 }
     }
 
     /// Given up after so many seconds.
@@ -54,7 +59,7 @@ impl<'a> Boot<'a> {
         let file = |name: &str| read(&work.path().join(name));
         std::fs::write(work.path().join("script"), format!("{HELPERS}\n{script}\n")).expect("a scratch file");
         let boot = Command::new("bash").arg(source_dir().join("tests/support/boot.sh"));
-        let boot = boot.arg(self.root.path()).arg(work.path()).args(&self.nspawn);
+        let boot = boot.arg(&self.root).arg(work.path()).args(&self.nspawn);
         let output = boot.env("TIME_LIMIT", self.seconds.to_string()).run();
         let (text, exit, journal) = (file("report"), file("exit").trim_end().to_owned(), file("journal"));
         assert!(

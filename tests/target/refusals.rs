@@ -46,8 +46,8 @@ fn what_is_no_root() {
         assert_eq!(
             refusal(&at("physical"), access),
             "it is a physical ostree sysroot: its systems are read-only checkouts in ostree/deploy; compose into a \
-             commit of its repository (--repo DIR/ostree/repo --base REV --ref REF) and deploy that with `ostree admin \
-             deploy`; --deployment, which is to do both, is not part of this version"
+             commit of its repository and deploy that (--deployment does both), or into the commit alone (--repo \
+             DIR/ostree/repo --base REV --ref REF)"
         );
     }
     // A bootc image has a repository, and is a root.

@@ -28,6 +28,9 @@ pub struct CommitReport {
     /// Their bytes as stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Where it was deployed, relative to the sysroot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Utf8PathBuf>,
 }
 
 impl ComposeReport {
@@ -35,8 +38,8 @@ impl ComposeReport {
     #[must_use]
     pub fn at(self, whereabouts: Option<Whereabouts>) -> Self {
         let commit = whereabouts.map(|Whereabouts { repo, reference, base }| {
-            let (checksum, objects, bytes) = (None, None, None);
-            CommitReport { repo, base, reference, checksum, objects, bytes }
+            let (checksum, objects, bytes, deployment) = (None, None, None, None);
+            CommitReport { repo, base, reference, checksum, objects, bytes, deployment }
         });
         Self { commit, ..self }
     }
@@ -55,10 +58,11 @@ impl ComposeReport {
     #[must_use]
     pub fn with(mut self, written: Option<Written>) -> Self {
         if let Some((commit, written)) = self.commit.as_mut().zip(written) {
-            self.changed = written.fate == Fate::Written;
+            self.changed = written.fate == Fate::Written || written.deployment.is_some();
             commit.checksum = Some(written.checksum);
             commit.objects = Some(written.published.objects);
             commit.bytes = Some(written.published.bytes);
+            commit.deployment = written.deployment;
         }
         self
     }
@@ -76,5 +80,8 @@ impl CommitReport {
             write!(text, ": {objects} objects added, {}", size(bytes)).unwrap_or_default();
         }
         text.push('\n');
+        if let Some(deployment) = &self.deployment {
+            writeln!(text, "boots   {}", printable(deployment.as_str())).unwrap_or_default();
+        }
     }
 }

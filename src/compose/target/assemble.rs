@@ -92,6 +92,7 @@ impl Assembler<'_> {
         }
         let mut rootfs = Rootfs::new(self, bundle)?;
         rootfs.write(&dir)?;
+        self.owners.hint(&dir, &place::component(&bundle.name))?;
         self.owners.directory(&dir, &Stat::implied(0o700))
     }
 }

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::digest::Digest;
 
 use super::commit::{Commit, Composing, Parent, Revision};
+use super::signing::{Signers, Trust};
 
 /// The name of a ref of this repository: `fedora/x86_64/host`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub enum Base<'a> {
 }
 
 /// What a new commit is called.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Naming {
     /// The ref that moves to it; it need not exist.
     pub reference: RefName,
@@ -45,6 +46,8 @@ pub struct Naming {
     pub before: Before,
     /// Seconds since 1970; `None`: the base's.
     pub timestamp: Option<u64>,
+    /// Who signs it.
+    pub signers: Signers,
 }
 
 /// A new commit to be made, and what it is made from.
@@ -75,8 +78,9 @@ impl Branch {
     /// Opens the repository, the base, and what the ref names. As many threads as `jobs` will write.
     ///
     /// # Errors
-    /// When one of them does not exist or is not whole, or the repository's mode can't keep what images have.
-    pub fn open(repo: &Utf8Path, base: Base<'_>, naming: Naming, jobs: usize) -> Result<Self> {
+    /// When one of them does not exist or is not whole, the base is not signed as `trust` asks, or the repository's mode
+    /// can't keep what images have.
+    pub fn open(repo: &Utf8Path, base: Base<'_>, trust: &Trust, naming: Naming, jobs: usize) -> Result<Self> {
         let rev = match base {
             Base::Rev(rev) => rev,
             Base::Previous => naming.reference.as_str(),
@@ -84,6 +88,7 @@ impl Branch {
         let base = Commit::open(repo, rev)?;
         let usable = base.mode().and_then(|_| base.is_whole());
         usable.with_context(|| format!("composing in repository {repo}"))?;
+        base.is_trusted(trust)?;
         let reference = naming.reference.as_str();
         let stood = base.resolve(reference).with_context(|| format!("looking for ref {reference}"))?;
         let earlier = stood.as_ref().and_then(|checksum| Commit::open(repo, checksum).ok());
@@ -114,6 +119,16 @@ impl Branch {
         self.stood.as_deref() == Some(self.base.checksum())
     }
 
+    /// Signs what the ref names when it stays.
+    ///
+    /// # Errors
+    /// When a key can't be found or used.
+    pub fn keep(&self) -> Result<()> {
+        let (repo, reference) = (self.base.path(), &self.naming.reference);
+        let signed = self.base.sign(&self.naming.signers);
+        signed.with_context(|| format!("signing what ref {reference} of repository {repo} names"))
+    }
+
     /// Where the new commit goes.
     pub fn whereabouts(&self) -> Whereabouts {
         Whereabouts {
@@ -128,13 +143,14 @@ impl Branch {
     /// # Errors
     /// As [`Commit::begin`]; also when the ref was moved since it was looked at.
     pub fn begin(&self) -> Result<Composing<'_>> {
-        let Naming { reference, subject, timestamp, .. } = &self.naming;
+        let Naming { reference, subject, timestamp, signers, .. } = &self.naming;
         let composing = self.base.begin(Revision {
             reference: reference.as_str(),
             subject: subject.as_deref(),
             parent: self.parent,
             timestamp: *timestamp,
             jobs: self.jobs,
+            signers,
         })?;
         // What is adopted from the earlier commit is safe from here: nobody prunes what a ref names.
         if composing.previous() != self.stood.as_deref() {

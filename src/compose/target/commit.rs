@@ -1,27 +1,33 @@
-//! An OSTree commit that is read, and a new commit made from it: the only file that knows libostree.
+//! An OSTree commit that is read, and a new commit made from it: with its own modules the only place that knows libostree.
 //!
 //! libostree reads objects, writes the commit object, holds the repository's lock and moves the ref, all in one
 //! transaction. Everything between is core's: directories and files are written by [`sysctr_core::store`].
 
+mod deployments;
+mod objects;
+mod signatures;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
-use ostree::gio::{self, Cancellable};
+use ostree::gio::Cancellable;
 use ostree::glib::{self, Variant, VariantDict};
 use ostree::prelude::*;
 use sysctr_core::digest::Digest;
 use sysctr_core::store::object::{DirRef, DirTree, read_dirmeta};
 use sysctr_core::store::repo::{Durability, RepoMode};
-use sysctr_core::tree::{Stat, Xattrs};
+use sysctr_core::tree::Stat;
 
+use super::signing::Signers;
 use super::snapshot::{FileObject, Library};
 
-pub use super::composing::{Composing, Fate, Parent, Revision, Written};
+pub use self::deployments::Deployments;
+pub(super) use self::objects::{FileLabels, Reader};
+pub use super::composing::Composing;
+pub use super::revision::{Fate, Parent, Revision, Written};
 
 /// What a new commit keeps of its base's metadata: what stays true with containers in it. All else describes the
 /// base's own bytes, its name or its signature (`ostree.ref-binding` would break every pull of another ref).
@@ -63,6 +69,8 @@ pub(super) struct Message<'a> {
     pub timestamp: Option<u64>,
     /// Name → digest of the image's configuration.
     pub containers: BTreeMap<String, String>,
+    /// Who signs it.
+    pub signers: &'a Signers,
 }
 
 impl Commit {
@@ -158,6 +166,18 @@ impl Commit {
         Ok((mode, if unsynced { Durability::Unsynced } else { Durability::Synced }))
     }
 
+    /// Signs the commit as it stands.
+    ///
+    /// # Errors
+    /// When the repository can't be written, or a key can't be found or used.
+    pub(super) fn sign(&self, signers: &Signers) -> Result<()> {
+        if signers.is_nobody() {
+            return Ok(());
+        }
+        self.repo.is_writable().context("it can't be written")?;
+        signatures::sign(&self.repo, &self.checksum, signers)
+    }
+
     /// Begins a transaction: until it ends, nothing is pruned.
     pub(super) fn transaction(&self) -> Result<Transaction<'_>> {
         self.repo.is_writable().context("it can't be written")?;
@@ -250,79 +270,7 @@ impl Library for Commit {
     }
 
     fn file(&self, checksum: &Digest) -> Result<FileObject> {
-        load(&self.repo, checksum).map(|(object, _)| object)
-    }
-}
-
-/// A handle that reads files in another thread.
-pub(super) struct Reader(ostree::Repo);
-
-impl Reader {
-    /// Gives the content of a regular file to `each`, piece by piece.
-    pub(super) fn content(&self, checksum: &Digest, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let (_, content) = load(&self.0, checksum)?;
-        let Some(content) = content else { return Ok(()) };
-        let mut content = content.into_read();
-        let mut buffer = vec![0; 128 << 10];
-        loop {
-            match content.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(read) => each(&buffer[..read])?,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("reading object {}", checksum.hex()));
-                }
-            }
-        }
-    }
-}
-
-fn load(repo: &ostree::Repo, checksum: &Digest) -> Result<(FileObject, Option<gio::InputStream>)> {
-    let hex = checksum.hex();
-    let loaded = repo.load_file(&hex, Cancellable::NONE).with_context(|| format!("reading object {hex}"))?;
-    let (content, info, attributes) = loaded;
-    let mut xattrs = Xattrs::new();
-    for pair in attributes.iter() {
-        let (name, value) = (pair.child_value(0), pair.child_value(1));
-        let bytes = |field: &Variant| field.fixed_array::<u8>().map(<[u8]>::to_vec);
-        let name = bytes(&name).with_context(|| format!("reading object {hex}"))?;
-        let value = bytes(&value).with_context(|| format!("reading object {hex}"))?;
-        xattrs.insert(name.strip_suffix(b"\0").unwrap_or(&name).into(), value.into());
-    }
-    let stat = Stat {
-        uid: info.attribute_uint32("unix::uid"),
-        gid: info.attribute_uint32("unix::gid"),
-        mode: (info.attribute_uint32("unix::mode") & 0o7777) as u16,
-        mtime: None,
-        xattrs: (!xattrs.is_empty()).then(|| Box::new(xattrs)),
-    };
-    let object = match info.symlink_target() {
-        Some(target) if info.file_type() == gio::FileType::SymbolicLink => {
-            let target =
-                target.to_str().with_context(|| format!("object {hex} links to what is no UTF-8"))?;
-            FileObject::Symlink { stat, target: target.to_owned() }
-        }
-        _ => FileObject::Regular { stat, size: u64::try_from(info.size())? },
-    };
-    Ok((object, content))
-}
-
-/// The labels that an SELinux policy gives, as libostree and everything that labels commits with it reads them.
-pub(super) struct FileLabels(ostree::SePolicy);
-
-impl FileLabels {
-    /// Of the policy in `etc/selinux` of a directory, which may be removed after that.
-    pub(super) fn beneath(root: std::os::fd::BorrowedFd<'_>) -> Result<Self> {
-        let policy = ostree::SePolicy::new_at(root.as_raw_fd(), Cancellable::NONE)?;
-        if policy.name().is_none() {
-            bail!("libostree finds none that is on; it may be built without SELinux, which this base needs");
-        }
-        Ok(Self(policy))
-    }
-
-    /// The label of what has this mode, type bits included, at an absolute path; `None` if the policy has none for it.
-    pub(super) fn at(&self, path: &str, mode: u32) -> Result<Option<String>> {
-        Ok(self.0.label(path, mode, Cancellable::NONE)?.map(String::from))
+        objects::load(&self.repo, checksum).map(|(object, _)| object)
     }
 }
 
@@ -346,6 +294,7 @@ impl Transaction<'_> {
         if let Some(previous) = message.previous
             && commit.is_said_by(previous, root, &metadata, message)?
         {
+            signatures::sign(repo, previous, message.signers)?;
             // Ended, not aborted: libostree clears its staging directory only then.
             repo.commit_transaction(Cancellable::NONE).context("ending the transaction")?;
             self.open = false;
@@ -371,6 +320,8 @@ impl Transaction<'_> {
                 Cancellable::NONE,
             )
             .context("writing the commit")?;
+        // Beside the commit object in the transaction: no ref ever names a commit that lacks them.
+        signatures::sign(repo, &checksum, message.signers)?;
         repo.transaction_set_ref(None, message.reference, Some(&checksum));
         repo.commit_transaction(Cancellable::NONE).context("committing the transaction")?;
         self.open = false;

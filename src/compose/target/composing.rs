@@ -9,11 +9,13 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use sysctr_core::digest::Digest;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Adopted, Body, Brought, Bundle, Change, PlacedLeaf, Placement, Policy};
+use sysctr_core::placement::{
+    Adopted, Body, Brought, Bundle, Change, PlacedLeaf, Placement, Policy, bundle_stat,
+};
 use sysctr_core::record::{Embedded, from_json};
 use sysctr_core::store::contents::{ObjectContents, ObjectStore};
 use sysctr_core::store::object::{DirRef, DirTree, FileKind, ObjectKind, dirmeta};
-use sysctr_core::store::repo::{Durability, Objects, Published, RepoMode};
+use sysctr_core::store::repo::{Durability, Objects, RepoMode};
 use sysctr_core::tree::{ContentId, Stat};
 
 use super::beneath;
@@ -23,55 +25,10 @@ use super::guard;
 use super::host_tree::{HostTree as _, Unkept};
 use super::labels::{Kind, Labels};
 use super::marks;
+use super::revision::{Revision, Written};
 use super::rootfs::Rootfs;
 use super::snapshot::{At, Last, Snapshot};
 use crate::interrupt::Interrupt;
-
-/// What the new commit is called.
-#[derive(Debug, Clone, Copy)]
-pub struct Revision<'a> {
-    /// The ref that is moved to it; it need not exist.
-    pub reference: &'a str,
-    /// Its subject.
-    pub subject: Option<&'a str>,
-    /// What comes before it.
-    pub parent: Parent,
-    /// Seconds since 1970; `None`: the base's, so that the same inputs are the same commit.
-    pub timestamp: Option<u64>,
-    /// Threads that write objects.
-    pub jobs: usize,
-}
-
-/// The commit before a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parent {
-    /// None, so that the commit depends on its inputs only.
-    None,
-    /// What the ref names before, if anything.
-    Previous,
-    /// This one.
-    Commit(Digest),
-}
-
-/// What became of a new commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It was written, and the ref moved to it.
-    Written,
-    /// The ref named it already; nothing was written.
-    Stood,
-}
-
-/// A commit that was to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// Its checksum.
-    pub checksum: String,
-    /// Whether it is new.
-    pub fate: Fate,
-    /// What the repository did not have before; the commit object not counted.
-    pub published: Published,
-}
 
 /// A new commit under way. Dropped without [`Composing::commit`], nothing of it is left behind.
 pub struct Composing<'a> {
@@ -176,14 +133,14 @@ impl<'a> Composing<'a> {
         let refs = rustix::fs::openat(self.transaction.directory(), "refs", flags, Mode::empty())
             .context("opening refs")?;
         rustix::fs::flock(&refs, FlockOperation::LockExclusive).context("locking refs")?;
-        let Revision { reference, subject, parent, timestamp, .. } = self.revision;
+        let Revision { reference, subject, parent, timestamp, signers, .. } = self.revision;
         if self.base.resolve(reference)? != self.previous {
             bail!("ref {reference} was moved by another program meanwhile; compose again");
         }
         let previous = self.previous.as_deref();
-        let message = Message { reference, subject, parent, previous, timestamp, containers };
+        let message = Message { reference, subject, parent, previous, timestamp, containers, signers };
         let (checksum, fate) = self.transaction.finish(root, &message)?;
-        Ok(Written { checksum, fate, published })
+        Ok(Written { checksum, fate, published, deployment: None })
     }
 
     fn labels(&self, placement: &Placement) -> Result<Option<Labels>> {
@@ -291,7 +248,7 @@ impl New<'_> {
         match snapshot.resolve(&path.join(place::ROOTFS), Last::Kept)?.at {
             At::Dir(rootfs) => {
                 let rootfs = self.relabelled(&commit, rootfs)?;
-                self.bundle_of(path, &adopted.files, rootfs)
+                self.bundle_of(&adopted.name, path, &adopted.files, rootfs)
             }
             At::Nothing | At::File(_) => bail!("commit {} has no rootfs there", adopted.commit),
         }
@@ -300,6 +257,7 @@ impl New<'_> {
     /// A bundle directory with these files.
     fn bundle_of(
         &mut self,
+        name: &ContainerName,
         path: &Utf8Path,
         files: &BTreeMap<String, PlacedLeaf>,
         rootfs: DirRef,
@@ -311,7 +269,7 @@ impl New<'_> {
             tree.files.insert(name.clone(), checksum);
         }
         tree.dirs.insert(place::ROOTFS.to_owned(), rootfs);
-        Ok(DirRef { tree: self.names(&tree)?, meta: self.directory(path, &Stat::implied(0o700))? })
+        Ok(DirRef { tree: self.names(&tree)?, meta: self.directory(path, &bundle_stat(name))? })
     }
 
     pub(super) fn names(&mut self, tree: &DirTree) -> Result<Digest> {
@@ -398,6 +356,6 @@ impl New<'_> {
     fn bundle(&mut self, path: &Utf8Path, bundle: &Bundle) -> Result<DirRef> {
         let contents = self.composing.contents(&bundle.name);
         let rootfs = Rootfs::new(contents, &bundle.tree).write(self)?;
-        self.bundle_of(path, &bundle.files, rootfs)
+        self.bundle_of(&bundle.name, path, &bundle.files, rootfs)
     }
 }

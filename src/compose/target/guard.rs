@@ -32,8 +32,8 @@ pub(super) fn is_root(root: &OwnedFd) -> Result<()> {
     if has("ostree/deploy")? || has("ostree/repo")? {
         bail!(
             "it is a physical ostree sysroot: its systems are read-only checkouts in ostree/deploy; compose into a \
-             commit of its repository (--repo DIR/ostree/repo --base REV --ref REF) and deploy that with `ostree admin \
-             deploy`; --deployment, which is to do both, is not part of this version"
+             commit of its repository and deploy that (--deployment does both), or into the commit alone (--repo \
+             DIR/ostree/repo --base REV --ref REF)"
         );
     }
     bail!("it has no directory usr, so it is not the root of a system");
@@ -59,9 +59,26 @@ pub(super) fn is_not_running(root: &OwnedFd) -> Result<()> {
     if !marks::same(&rustix::fs::fstat(root)?, &slash) {
         return Ok(());
     }
+    judge_here()
+}
+
+fn judge_here() -> Result<()> {
     let init = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
     let systemd = Path::new("/run/systemd/system").exists();
     judge(Signs { init: init.trim_end(), systemd, ostree: Path::new("/run/ostree-booted").exists() })
+}
+
+/// Refuses the sysroot of a running host; a bind mount of it is the same directory.
+///
+/// # Errors
+/// With the way that running hosts have.
+pub(super) fn is_not_booted(sysroot: &Utf8Path) -> Result<()> {
+    let found = rustix::fs::stat(sysroot.join("ostree").as_str()).context("looking at ostree")?;
+    let is_own = |own: &str| rustix::fs::stat(own).is_ok_and(|own| marks::same(&found, &own));
+    if !is_own("/ostree") && !is_own("/sysroot/ostree") {
+        return Ok(());
+    }
+    judge_here()
 }
 
 fn judge(signs: Signs<'_>) -> Result<()> {

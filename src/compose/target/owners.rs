@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::io::Errno;
+use sysctr_core::place;
 use sysctr_core::tree::path::quoted;
 use sysctr_core::tree::{Stat, Xattrs};
 
@@ -82,6 +84,20 @@ impl Owners {
             set_all(dir, xattrs)?;
         }
         rustix::fs::futimens(dir, &self.stamp(stat).for_ours()).context("setting its time stamp")
+    }
+}
+
+impl Owners {
+    /// Tells whoever cuts the root into layers what the open directory belongs to, where the file system can keep that.
+    ///
+    /// # Errors
+    /// When it can and does not.
+    pub(super) fn hint(self, dir: &OwnedFd, component: &str) -> Result<()> {
+        match rustix::fs::fsetxattr(dir, place::COMPONENT, component.as_bytes(), XattrFlags::empty()) {
+            // rofiles-fuse keeps no attributes at all, and a container that runs does not need this one.
+            Ok(()) | Err(Errno::NOTSUP) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("setting attribute {}", place::COMPONENT)),
+        }
     }
 }
 

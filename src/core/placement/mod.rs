@@ -23,6 +23,7 @@ pub use present::Present;
 
 use crate::digest::Digest;
 use crate::name::ContainerName;
+use crate::place;
 use crate::record::{Metadata, Placed};
 use crate::tree::{ContentId, ImageTree, Mtime, Stat};
 
@@ -144,9 +145,18 @@ pub struct Bundle {
     pub files: BTreeMap<String, PlacedLeaf>,
 }
 
+/// The metadata of a container's bundle directory. Not open to users: what lies in it may be setuid.
+pub fn bundle_stat(name: &ContainerName) -> Stat {
+    let component = place::component(name).into_bytes();
+    let attribute = (place::COMPONENT.as_bytes().into(), component.into());
+    Stat { xattrs: Some(Box::new([attribute].into())), ..Stat::implied(0o700) }
+}
+
 /// A bundle directory as [`Bundle`] has it, `rootfs` taken from a commit.
 #[derive(Debug)]
 pub struct Adopted {
+    /// The container.
+    pub name: ContainerName,
     /// Checksum of the commit. Its `rootfs` lies at the same path.
     pub commit: String,
     /// Everything else in the directory, by single names.

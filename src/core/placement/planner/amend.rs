@@ -28,7 +28,8 @@ impl<G: Ground> Planner<'_, G> {
             }
             Root::Stands(changes) => self.amend(name, changes, files),
             Root::Adopted(commit) => {
-                self.put_bundle(name, Change::AdoptBundle(Box::new(Adopted { commit, files })))
+                let adopted = Adopted { name: name.clone(), commit, files };
+                self.put_bundle(name, Change::AdoptBundle(Box::new(adopted)))
             }
         }
     }
