@@ -140,6 +140,7 @@ impl<'a, D: Destination> Decision<'a, D> {
         request.images.prepare(architecture)?;
         let mut chosen = Vec::new();
         let mut labels = Labels::new();
+        let mut layers = None;
         for container in &request.manifest.containers {
             let choice = choose(target, request, container, architecture)?;
             planner.foresee(&container.name, &request.manifest.group, choice.clash())?;
@@ -148,7 +149,13 @@ impl<'a, D: Destination> Decision<'a, D> {
             if known.is_none_or(|known| known.inputs != choice.inputs()) {
                 let there = earlier.map(|earlier| &earlier.present);
                 let standing = [Some(present), there].into_iter().flatten();
-                choice.find_layers(standing.filter_map(|it| it.records.get(&container.name)))?;
+                if layers.is_none() {
+                    layers = destination.known_layers()?;
+                }
+                choice.find_layers(
+                    standing.filter_map(|it| it.records.get(&container.name)),
+                    layers.as_ref(),
+                )?;
                 chosen.push(choice);
             }
         }

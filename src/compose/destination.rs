@@ -3,6 +3,7 @@
 use anyhow::Result;
 use sysctr_core::epoch::Epoch;
 use sysctr_core::placement::Placement;
+use sysctr_core::store::layers::KnownLayers;
 
 use crate::interrupt::Interrupt;
 use crate::shelf::Shelf;
@@ -26,6 +27,12 @@ pub trait Destination {
 
     /// Another host of the same repository, whose containers may be taken instead of reading their images again.
     fn earlier(&self) -> Option<&Commit>;
+
+    /// Layers whose contents a change begun here will most likely have without reading them; `None`: none.
+    ///
+    /// # Errors
+    /// When they can't be told.
+    fn known_layers(&self) -> Result<Option<KnownLayers<'_>>>;
 
     /// What is to be written when nothing of the host changes.
     fn idle(&self) -> Idle;
@@ -82,6 +89,10 @@ impl Destination for Sysroot {
         None
     }
 
+    fn known_layers(&self) -> Result<Option<KnownLayers<'_>>> {
+        Ok(None)
+    }
+
     fn idle(&self) -> Idle {
         Idle::Nothing
     }
@@ -119,6 +130,10 @@ impl Destination for Branch {
 
     fn earlier(&self) -> Option<&Commit> {
         Branch::earlier(self)
+    }
+
+    fn known_layers(&self) -> Result<Option<KnownLayers<'_>>> {
+        Branch::known_layers(self).map(Some)
     }
 
     fn idle(&self) -> Idle {
@@ -161,6 +176,10 @@ impl Destination for Rollout {
 
     fn earlier(&self) -> Option<&Commit> {
         self.branch().earlier()
+    }
+
+    fn known_layers(&self) -> Result<Option<KnownLayers<'_>>> {
+        Destination::known_layers(self.branch())
     }
 
     fn idle(&self) -> Idle {

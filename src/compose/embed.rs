@@ -20,6 +20,7 @@ use sysctr_core::placement::{Clash, Draft, Root};
 use sysctr_core::prepare::{self, MountTarget, Prepared, Target, prepare};
 use sysctr_core::record::{ImageRecord, LeftOutRecord, Record, Signer, TreeRecord, VERSION, to_json};
 use sysctr_core::settings::AbsolutePath;
+use sysctr_core::store::layers::KnownLayers;
 use sysctr_core::tree::{ContentId, ImageTree, Leaf};
 
 use dumped::dumped;
@@ -116,16 +117,22 @@ impl Chosen<'_> {
         if self.container.settings.unit.replace { Clash::PutAside } else { Clash::Refuse }
     }
 
-    /// Looks whether the image's layers are there, unless one of `standing` has what they make.
+    /// Looks whether the image's layers are there, but for those that are known, and unless one of `standing` has what they
+    /// make.
     ///
     /// # Errors
     /// When one is missing or has another size.
-    pub fn find_layers<'r>(&self, mut standing: impl Iterator<Item = &'r Record>) -> Result<()> {
+    pub fn find_layers<'r>(
+        &self,
+        mut standing: impl Iterator<Item = &'r Record>,
+        known: Option<&KnownLayers<'_>>,
+    ) -> Result<()> {
         if standing.any(|record| self.has_root(record)) {
             return Ok(());
         }
         let Container { name, image, .. } = self.container;
-        let found = self.image.find_layers().with_context(|| format!("reading image {image}"));
+        let found = self.image.find_layers(|diff_id| known.is_some_and(|known| known.has(diff_id)));
+        let found = found.with_context(|| format!("reading image {image}"));
         found.with_context(|| format!("resolving container {name}"))
     }
 

@@ -60,7 +60,7 @@ fn look(
     findings: &mut Vec<Finding>,
 ) -> Result<()> {
     let Found { image, signed_by } = request.images.resolve(container, request.architecture)?;
-    image.find_layers()?;
+    image.find_layers(|_| false)?;
     let architecture = image.config.architecture.parse()?;
     let asked = &container.settings.runtime;
     let runtime = if asked.starts_with('/') { asked.clone() } else { format!("/usr/bin/{asked}") };

@@ -97,7 +97,10 @@ impl Progress for ContainerProgress<'_> {
         let layer = Layer { index, size, told: 0, bar };
         // A closed stderr is no reason to stop; `advance` looks at the interrupt.
         self.tell("layer", &layer, 0).unwrap_or_default();
-        self.layers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(layer);
+        let mut layers = self.layers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // One that is begun again.
+        layers.retain(|layer| layer.index != index);
+        layers.push(layer);
     }
 
     fn advance(&self, index: usize, bytes: u64) -> Result<()> {

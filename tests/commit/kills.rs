@@ -2,6 +2,7 @@
 //!
 //! `make test` takes a sample, `make soak` the whole.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 use crate::{DRIVER, assert_clean, done, make_repo, make_root, ostree, printed};
@@ -89,6 +90,13 @@ fn count(call: &str, repo: &camino::Utf8Path, log: &std::path::Path) -> usize {
         .count()
 }
 
+/// The entries of the layer cache.
+fn layers(repo: &camino::Utf8Path) -> BTreeMap<String, Vec<u8>> {
+    let Ok(found) = std::fs::read_dir(repo.join("extensions/sysctr/layers")) else { return BTreeMap::new() };
+    let paths = found.map(|entry| entry.expect("a step of the test").path());
+    paths.map(|path| (path.display().to_string(), std::fs::read(path).expect("a step of the test"))).collect()
+}
+
 fn disturb(what: &str) {
     let scratch =
         tempfile::Builder::new().prefix("sysctr-commit-").tempdir_in("/dev/shm").expect("a step of the test");
@@ -101,6 +109,8 @@ fn disturb(what: &str) {
         done(Command::new("cp").args(["-a", "--no-target-directory"]).arg(&fresh).arg(&repo));
     };
     done(&mut driver("small", &repo));
+    let known = layers(&repo);
+    assert_eq!(known.len(), 1);
     let new = printed(&mut ostree(repo.as_std_path(), &["rev-parse", "host"]));
     let mut disturbed = 0;
     let (stride, least) = if sysctr_tests::soak() { (1, 40) } else { (9, 10) };
@@ -120,7 +130,10 @@ fn disturb(what: &str) {
             let moved = after.status.success();
             assert!(!moved || after.stdout == new.as_bytes(), "{call} {number}");
             done(&mut ostree(repo.as_std_path(), &["fsck", "--quiet"]));
+            let left = layers(&repo);
+            assert!(left.is_empty() || moved && left == known, "{call} {number}");
             done(&mut driver("small", &repo));
+            assert_eq!(layers(&repo), known, "{call} {number}");
             assert_eq!(
                 printed(&mut ostree(repo.as_std_path(), &["rev-parse", "host"])),
                 new,

@@ -2,6 +2,7 @@
 
 mod amend;
 mod bench;
+mod cache;
 mod component;
 mod judged;
 mod kills;

@@ -9,10 +9,12 @@ use sysctr_compose::interrupt::Interrupt;
 use sysctr_compose::target::commit::{Commit, Parent, Revision, Written};
 use sysctr_compose::target::signing::UNSIGNED;
 use sysctr_core::digest::Digest;
-use sysctr_core::image::flatten::{ContentStore, ContentWriter as _};
+use sysctr_core::image::flatten::{ContentStore, ContentWriter as _, Cost, ReadLayer};
 use sysctr_core::name::ContainerName;
 use sysctr_core::placement::{Bundle, Change, PlacedFile, PlacedLeaf, Placement};
-use sysctr_core::tree::{ContentId, Dir, FileName, ImageTree, Leaf, Node, Stat, TreePath, Xattrs};
+use sysctr_core::tree::{
+    ContentId, Dir, Entry, FileName, ImageTree, LayerDiff, Leaf, Node, Stat, TreePath, Xattrs,
+};
 
 const UNITS: &str = "usr/lib/systemd/system";
 const EMBEDDED: &str = "usr/lib/containers/atomic";
@@ -175,6 +177,10 @@ pub fn bundle<S: ContentStore>(store: &S, container: &ContainerName, version: &s
     let large = tree.add_leaf(stage(store, 3, &large(7), &plain, plain.clone())?);
     let empty = tree.add_leaf(stage(store, 5, b"", &plain, plain.clone())?);
     let sparse = tree.add_leaf(sparse(store)?);
+    // As if a layer had been read, so that the repository gets to know it.
+    let added = vec![(TreePath::parse(b"sparse")?, Entry::Leaf(tree.leaf(sparse).clone()))];
+    let diff = LayerDiff { added, ..LayerDiff::default() };
+    store.learn(3, &Digest::of(b"layer"), &ReadLayer { diff, cost: Cost::default() });
     let link = |text: &str| Leaf::Symlink {
         stat: Stat { uid: 5, ..Stat::implied(0o777) },
         target: text.as_bytes().into(),

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::digest::Digest;
+use sysctr_core::placement::Policy;
+use sysctr_core::store::layers::KnownLayers;
 
 use super::commit::{Commit, Composing, Parent, Revision};
 use super::signing::{Signers, Trust};
@@ -136,6 +138,16 @@ impl Branch {
             reference: self.naming.reference.to_string(),
             base: self.base.checksum().to_owned(),
         }
+    }
+
+    /// The layers that the repository knows from earlier composes, with the label that the base's policy gives.
+    ///
+    /// # Errors
+    /// When the policy can't be read.
+    pub fn known_layers(&self) -> Result<KnownLayers<'_>> {
+        let policy = Policy::read(&self.base)?;
+        let label = policy.as_ref().map(|policy| policy.roots().as_bytes());
+        Ok(KnownLayers::new(self.base.directory(), label))
     }
 
     /// Begins the new commit.

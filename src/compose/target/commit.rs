@@ -132,6 +132,11 @@ impl Commit {
         self.root
     }
 
+    /// The repository's directory.
+    pub(super) fn directory(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.repo.dfd_borrow()
+    }
+
     /// Which commit `reference` names now.
     pub(super) fn resolve(&self, reference: &str) -> Result<Option<String>> {
         Ok(self.repo.resolve_rev(reference, true)?.map(String::from))

@@ -140,6 +140,7 @@ impl<'a> Composing<'a> {
         let previous = self.previous.as_deref();
         let message = Message { reference, subject, parent, previous, timestamp, containers, signers };
         let (checksum, fate) = self.transaction.finish(root, &message)?;
+        self.store.remember(&checksum);
         Ok(Written { checksum, fate, published, deployment: None })
     }
 

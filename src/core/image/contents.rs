@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::digest::Digest;
-use crate::tree::{ContentId, Stat, TreePath};
+use crate::tree::{ContentId, LayerDiff, Stat, TreePath};
 
 /// Bounds of what an image may cost.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,24 @@ pub struct Limits {
     pub max_bytes: u64,
     /// Largest window of a zstd layer in bytes, which is the memory that it needs.
     pub max_window: u64,
+}
+
+/// What a layer takes of the bounds, whether it is read or known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Its entries, removed and left-out ones counted.
+    pub entries: u64,
+    /// Bytes that it unpacks to, holes included.
+    pub bytes: u64,
+}
+
+/// A layer whose digests were all right.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ReadLayer {
+    /// What it does.
+    pub diff: LayerDiff,
+    /// What it costs.
+    pub cost: Cost,
 }
 
 /// Takes the contents of regular files while layers are read. Called from several threads; each content is begun
@@ -47,6 +65,30 @@ pub trait ContentStore: Sync {
     /// # Errors
     /// When it can't be removed.
     fn discard(&self, id: ContentId) -> Result<()>;
+
+    /// What the layer with this diff_id is, if the store knows it from an earlier reading: exactly what reading it as layer
+    /// number `layer` gives. Its contents count as handed over; those that end up in the tree are asked for by [`Self::holds`].
+    ///
+    /// # Errors
+    /// When contents that were handed over before can't be stored. What is known and can't be read is unknown.
+    fn recall(&self, layer: u16, diff_id: &Digest) -> Result<Option<ReadLayer>> {
+        let (_, _) = (layer, diff_id);
+        Ok(None)
+    }
+
+    /// Whether the store has a content of a layer that it recalled. If not, the layer is read after all.
+    ///
+    /// # Errors
+    /// When that can't be told.
+    fn holds(&self, id: ContentId) -> Result<bool> {
+        let _ = id;
+        Ok(true)
+    }
+
+    /// Layer number `layer` was read and its digests were right: the store may recall it from now on.
+    fn learn(&self, layer: u16, diff_id: &Digest, read: &ReadLayer) {
+        let (_, _, _) = (layer, diff_id, read);
+    }
 }
 
 /// The bytes of one content, in order, holes told apart. Together they are exactly the size that was begun.
@@ -81,6 +123,6 @@ pub trait Progress: Sync {
     /// To end the reading, for example because the user interrupts; the error is passed through.
     fn advance(&self, index: usize, bytes: u64) -> Result<()>;
 
-    /// The layer was read and all its digests were right.
+    /// The layer was read and all its digests were right, or it was known.
     fn done(&self, index: usize);
 }

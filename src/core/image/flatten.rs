@@ -1,6 +1,7 @@
 //! All layers of an image → one tree, while contents go straight to where the caller wants them.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -11,11 +12,11 @@ use super::ResolvedImage;
 use super::compression::{Turn, Windows};
 use super::layer::{self, Budget, Cancelled, Job};
 
-pub use super::contents::{ContentStore, ContentWriter, Limits, Progress};
+pub use super::contents::{ContentStore, ContentWriter, Cost, Limits, Progress, ReadLayer};
 use crate::tree::{Builder, Built, Entry, ImageTree, LayerDiff, Leaf, SpecialKind, Stat, TreePath};
 
 /// Counts up whenever equal layers come to give another tree. A tree of an earlier reading that stands in a target is not
-/// taken for that of its image.
+/// taken for that of its image, nor what a store knows of a layer for what the layer is.
 pub const READING: u32 = 1;
 
 /// An entry that no host image can carry.
@@ -62,78 +63,118 @@ impl Odd {
     }
 }
 
-/// Reads all layers of `image` and puts them together (OCI image specification, "Image Layer Filesystem Changeset").
+/// Reads all layers of `image` that `store` does not know, and puts all together (OCI image specification, "Image Layer
+/// Filesystem Changeset"). A layer that is known but lacks contents which the tree needs is read after all.
 ///
 /// # Errors
 /// When a layer's bytes do not match their digest, size or diff_id, are not a tar stream, name something outside the
-/// root, exceed `limits`, or when store or progress fail. What the store holds then is worthless.
+/// root, when all layers together exceed `limits`, or when store or progress fail. What the store holds then is worthless.
 pub fn flatten<S: ContentStore>(
     image: &ResolvedImage,
     limits: Limits,
     store: &S,
     progress: &impl Progress,
 ) -> Result<Flattened> {
-    let mut builder = Builder::default();
-    let diffs = read_layers(image, limits, store, progress)?;
+    let mut lacking = BTreeSet::new();
+    loop {
+        let windows = Windows { limit: limits.max_window, bound: "--max-window allows", large: Turn::new() };
+        let job = Job { image, budget: Budget::new(limits), windows, store, progress };
+        match put_together(&job, limits.jobs, &lacking)? {
+            Made::Whole(flattened) => return Ok(flattened),
+            // Never one of those that were read, so this ends.
+            Made::Lacks(layers) => lacking.extend(layers),
+        }
+    }
+}
+
+enum Made {
+    Whole(Flattened),
+    /// These layers were recalled, and contents of them are not there.
+    Lacks(BTreeSet<usize>),
+}
+
+/// All layers from the base upwards; those in `unfit` are read even if they are known.
+fn put_together<S: ContentStore>(
+    job: &Job<'_, S, impl Progress>,
+    threads: usize,
+    unfit: &BTreeSet<usize>,
+) -> Result<Made> {
+    let mut diffs = BTreeMap::new();
+    for index in 0..job.image.layer_count() {
+        if !unfit.contains(&index)
+            && let Some(diff) = job.recall(index)?
+        {
+            diffs.insert(index, diff);
+        }
+    }
+    let recalled: BTreeSet<_> = diffs.keys().copied().collect();
+    read_layers(job, threads, &mut diffs)?;
     let mut odd = Vec::new();
-    for (layer, diff) in diffs.iter().enumerate() {
+    for (&layer, diff) in &diffs {
         let found = diff.added.iter().filter(|(path, entry)| Odd::is(path, entry));
         odd.extend(found.map(|(path, _)| Odd { path: path.clone(), layer }));
     }
-    for (index, diff) in diffs.into_iter().enumerate() {
-        builder.apply(diff).with_context(|| layer::context(image, index))?;
+    let mut builder = Builder::default();
+    for (index, diff) in diffs {
+        builder.apply(diff).with_context(|| layer::context(job.image, index))?;
     }
     let Built { tree, left_out, hidden } = builder.finish();
+    let mut lacking = BTreeSet::new();
+    for id in tree.contents() {
+        let layer = usize::from(id.layer);
+        if recalled.contains(&layer) && !lacking.contains(&layer) && !job.store.holds(id)? {
+            lacking.insert(layer);
+        }
+    }
+    if !lacking.is_empty() {
+        return Ok(Made::Lacks(lacking));
+    }
     for id in hidden {
-        store.discard(id)?;
+        job.store.discard(id)?;
     }
     let left_out = left_out.into_iter().map(|(path, kind)| LeftOut { path, kind }).collect();
-    Ok(Flattened { tree, left_out, odd })
+    Ok(Made::Whole(Flattened { tree, left_out, odd }))
 }
 
-/// All layers from the base upwards. The largest is begun first, so that no thread is left alone with it at the end.
+/// Reads the layers that are not among `diffs`. The largest is begun first, so that no thread is left alone with it at the
+/// end.
 fn read_layers<S: ContentStore>(
-    image: &ResolvedImage,
-    limits: Limits,
-    store: &S,
-    progress: &impl Progress,
-) -> Result<Vec<LayerDiff>> {
-    let count = image.layer_count();
-    let mut order: Vec<_> = (0..count).collect();
-    order.sort_by_key(|index| Reverse(image.layer_size(*index)));
-    let windows = Windows { limit: limits.max_window, bound: "--max-window allows", large: Turn::new() };
-    let job = Job { image, budget: Budget::new(limits), windows, store, progress };
+    job: &Job<'_, S, impl Progress>,
+    threads: usize,
+    diffs: &mut BTreeMap<usize, LayerDiff>,
+) -> Result<()> {
+    let mut order: Vec<_> = (0..job.image.layer_count()).filter(|index| !diffs.contains_key(index)).collect();
+    order.sort_by_key(|index| Reverse(job.image.layer_size(*index)));
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<LayerDiff>>>> = Mutex::new((0..count).map(|_| None).collect());
+    let results = Mutex::new(BTreeMap::new());
     let work = || {
         while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
             let result = job.read(index);
             if result.is_err() {
                 job.budget.cancel();
             }
-            results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+            results.lock().unwrap_or_else(PoisonError::into_inner).insert(index, result);
         }
     };
-    if limits.jobs <= 1 {
+    if threads <= 1 {
         work();
     } else {
         thread::scope(|scope| {
-            for _ in 0..limits.jobs.min(count) {
+            for _ in 0..threads.min(order.len()) {
                 scope.spawn(work);
             }
         });
     }
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (mut diffs, mut failed) = (Vec::new(), None);
-    for result in results.into_iter().flatten() {
+    let mut failed = None;
+    for (index, result) in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
         match result {
-            Ok(diff) => diffs.push(diff),
+            Ok(diff) => drop(diffs.insert(index, diff)),
             // One that only heard of another's failure is not the reason.
             Err(error) if error.is::<Cancelled>() => {}
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    failed.map_or(Ok(diffs), Err)
+    failed.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

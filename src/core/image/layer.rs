@@ -14,7 +14,7 @@ use super::ResolvedImage;
 use super::archive::Bytes;
 use super::blob::{Verified, WrongBlob, retry};
 use super::compression::{Decoder, Undecodable, Windows};
-use super::contents::{ContentStore, ContentWriter, Limits, Progress};
+use super::contents::{ContentStore, ContentWriter, Cost, Limits, Progress, ReadLayer};
 use super::tar::{Chunks, Kind, Member, Piece, TarStream};
 use super::whiteout::Whiteout;
 use crate::digest::{Digest, Hasher};
@@ -86,9 +86,9 @@ impl Budget {
         Ok(())
     }
 
-    fn entry(&self) -> Result<(), Stop> {
+    fn entries(&self, count: u64) -> Result<(), Stop> {
         let limit = self.limits.max_entries;
-        self.spend(&self.entries, 1, limit, || {
+        self.spend(&self.entries, count, limit, || {
             format!("the layers have more than {limit} entries; raise --max-entries")
         })
     }
@@ -106,33 +106,50 @@ pub(super) fn context(image: &ResolvedImage, index: usize) -> String {
     format!("reading layer {} of {} ({})", index + 1, image.layer_count(), image.layer_name(index))
 }
 
+fn in_layer(image: &ResolvedImage, index: usize, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<Stop>() {
+        Ok(Stop::Bare(error)) => error,
+        Ok(Stop::InLayer(error)) | Err(error) => error.context(context(image, index)),
+    }
+}
+
 impl<S: ContentStore, P: Progress> Job<'_, S, P> {
     /// Reads layer `index`. All its digests were right then.
     pub(super) fn read(&self, index: usize) -> Result<LayerDiff> {
         let image = self.image;
         self.progress.layer(index, image.layer_count(), image.layer_size(index));
-        let diff = self.read_checked(index).map_err(|error| match error.downcast::<Stop>() {
-            Ok(Stop::Bare(error)) => error,
-            Ok(Stop::InLayer(error)) | Err(error) => error.context(context(image, index)),
-        })?;
+        let read = self.read_checked(index).map_err(|error| in_layer(image, index, error))?;
+        self.store.learn(u16::try_from(index)?, &image.config.diff_ids[index], &read);
         self.progress.done(index);
-        Ok(diff)
+        Ok(read.diff)
     }
 
-    fn read_checked(&self, index: usize) -> Result<LayerDiff> {
+    /// Layer `index`, if the store knows it; it costs what it cost to read.
+    pub(super) fn recall(&self, index: usize) -> Result<Option<LayerDiff>> {
+        let image = self.image;
+        let recalled = self.store.recall(u16::try_from(index)?, &image.config.diff_ids[index])?;
+        let Some(ReadLayer { diff, cost }) = recalled else { return Ok(None) };
+        let spent = self.budget.entries(cost.entries).and_then(|()| self.budget.bytes(cost.bytes));
+        spent.map_err(|stop| in_layer(image, index, stop.into()))?;
+        self.progress.layer(index, image.layer_count(), image.layer_size(index));
+        self.progress.done(index);
+        Ok(Some(diff))
+    }
+
+    fn read_checked(&self, index: usize) -> Result<ReadLayer> {
         let decoder = Decoder::new(self.image.open_layer(index)?, &self.windows)?;
         let pump = Pump { decoder, job: self, index, reported: 0 };
-        let (diff, found) =
+        let (read, found) =
             if self.budget.limits.jobs > 1 { self.in_two_threads(pump)? } else { self.in_one_thread(pump)? };
         let expected = self.image.config.diff_ids[index];
         ensure!(
             found == expected,
             "its uncompressed bytes have the digest {found}, the image configuration has the diff_id {expected}"
         );
-        Ok(diff)
+        Ok(read)
     }
 
-    fn in_one_thread(&self, mut pump: Pump<'_, S, P>) -> Result<(LayerDiff, Digest)> {
+    fn in_one_thread(&self, mut pump: Pump<'_, S, P>) -> Result<(ReadLayer, Digest)> {
         let index = pump.index;
         let mut pumped = Ok(());
         let mut hashed = Hashed::new(|spent| {
@@ -143,7 +160,7 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
             }))
         });
         let parsed = self.parse(index, &mut hashed);
-        let found = hashed.hasher.finish();
+        let (parsed, found) = counted(parsed, hashed.hasher);
         if parsed.as_ref().is_err_and(anyhow::Error::is::<Stop>) {
             pumped?;
         } else {
@@ -152,7 +169,7 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
         Ok((parsed?, found))
     }
 
-    fn in_two_threads(&self, mut pump: Pump<'_, S, P>) -> Result<(LayerDiff, Digest)> {
+    fn in_two_threads(&self, mut pump: Pump<'_, S, P>) -> Result<(ReadLayer, Digest)> {
         let index = pump.index;
         let (filled_in, filled_out) = sync_channel(WAITING);
         let (spent_in, spent_out) = channel();
@@ -171,7 +188,7 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
             if parsed.as_ref().is_err_and(anyhow::Error::is::<Stop>) {
                 abandoned.store(true, Ordering::Release);
             }
-            let found = hashed.hasher.finish();
+            let (parsed, found) = counted(parsed, hashed.hasher);
             drop(filled_out);
             (reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), parsed, found)
         });
@@ -180,16 +197,17 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
         Ok((parsed?, found))
     }
 
-    /// Reads the tar stream to the end of its bytes.
-    fn parse(&self, index: usize, chunks: &mut impl Chunks) -> Result<LayerDiff> {
+    /// Reads the tar stream to the end of its bytes, which are not counted among what it costs.
+    fn parse(&self, index: usize, chunks: &mut impl Chunks) -> Result<ReadLayer> {
         let mut stream = TarStream::new(chunks);
         let mut diff = LayerDiff::default();
-        let mut ordinal = 0;
+        let (mut ordinal, mut holes) = (0, 0);
         while let Some(member) = stream.next()? {
-            self.budget.entry()?;
+            self.budget.entries(1)?;
             let path = TreePath::parse(&member.name)?;
             match Whiteout::of(&path)? {
                 Whiteout::No => {
+                    holes += if matches!(member.kind, Kind::File) { member.hole_bytes() } else { 0 };
                     let layer = u16::try_from(index)?;
                     let entry = self.entry(&mut stream, member, &path, ContentId { layer, ordinal });
                     diff.added.push((path.clone(), entry.with_context(|| format!("entry {path}"))?));
@@ -202,7 +220,7 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
         }
         stream.finish()?;
         diff.added.shrink_to_fit();
-        Ok(diff)
+        Ok(ReadLayer { diff, cost: Cost { entries: ordinal.into(), bytes: holes } })
     }
 
     fn entry(
@@ -278,6 +296,16 @@ impl<S: ContentStore, P: Progress> Job<'_, S, P> {
         writer.finish(&digest).map_err(stored)?;
         Ok(digest)
     }
+}
+
+/// Adds the bytes that were read to what a layer costs.
+fn counted(parsed: Result<ReadLayer>, hasher: Hasher) -> (Result<ReadLayer>, Digest) {
+    let bytes = hasher.bytes();
+    let parsed = parsed.map(|mut read| {
+        read.cost.bytes += bytes;
+        read
+    });
+    (parsed, hasher.finish())
 }
 
 fn zeros(mut count: u64, hasher: &mut Hasher) {

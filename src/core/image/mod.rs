@@ -147,13 +147,14 @@ impl ResolvedImage {
         self.layers[index].size
     }
 
-    /// Looks whether all layers are there and have their size, so that a missing or shortened blob is told before hours of
-    /// work.
+    /// Looks whether all layers but those with a diff_id that is `known` are there and have their size, so that a missing or
+    /// shortened blob is told before hours of work.
     ///
     /// # Errors
     /// With the first that is not.
-    pub fn find_layers(&self) -> Result<()> {
-        let described = self.layers.iter().filter_map(|layer| Some((layer, layer.digest?)));
+    pub fn find_layers(&self, known: impl Fn(&Digest) -> bool) -> Result<()> {
+        let unknown = self.layers.iter().zip(&self.config.diff_ids).filter(|(_, diff_id)| !known(diff_id));
+        let described = unknown.filter_map(|(layer, _)| Some((layer, layer.digest?)));
         for (LayerBlob { name, size, .. }, digest) in described {
             layout::look(&self.origin, name, &digest, *size).context("looking for a layer")?;
         }
@@ -202,7 +203,7 @@ impl ResolvedImage {
 /// wanted, it does not match the pin, or a layer is missing.
 pub fn resolve(wanted: &Wanted<'_>) -> Result<ResolvedImage> {
     let image = resolve_documents(wanted)?;
-    image.find_layers().with_context(|| format!("reading image {}", wanted.reference))?;
+    image.find_layers(|_| false).with_context(|| format!("reading image {}", wanted.reference))?;
     Ok(image)
 }
 
@@ -228,4 +229,4 @@ pub fn resolve_documents(wanted: &Wanted<'_>) -> Result<ResolvedImage> {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -4,19 +4,21 @@
 //! An object's checksum needs owner, mode and attributes, so the metadata that the layer has is used; where the tree
 //! decides otherwise (a hard link with other metadata), `ObjectContents::settle` writes the object again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use super::object::{FileKind, file_header, labelled};
+use super::layers::{self, Key};
+use super::object::{FileKind, ObjectKind, file_header, labelled};
 use super::pool::Pool;
 use super::repo::Objects;
 use super::write::FileStream;
 use crate::digest::Digest;
-use crate::image::flatten::{ContentStore, ContentWriter};
-use crate::tree::{ContentId, Stat, TreePath};
+use crate::image::flatten::{ContentStore, ContentWriter, ReadLayer};
+use crate::tree::{ContentId, Entry, Leaf, Stat, TreePath};
 
 /// Files up to this are written by the pool, whole: their checksum is known before anything is written.
 const WHOLE: u64 = 1 << 20;
@@ -31,6 +33,18 @@ pub struct ObjectStore {
     /// First, so that its threads end before staging goes away.
     pool: Pool,
     objects: Arc<Objects>,
+    /// Layers that were read.
+    learnt: Mutex<BTreeMap<Key, Learnt>>,
+}
+
+/// A layer that was read.
+#[derive(Debug, Clone)]
+struct Learnt {
+    /// Its text, staged.
+    text: String,
+    known: Arc<Known>,
+    layer: u16,
+    ordinals: Vec<u32>,
 }
 
 /// What is known of a staged content.
@@ -39,10 +53,19 @@ struct Staged {
     checksum: Digest,
     /// Digest of the header that the checksum was made with.
     header: Digest,
+    /// Of the content alone.
+    digest: Digest,
     size: u64,
 }
 
-type Known = Mutex<BTreeMap<ContentId, Staged>>;
+#[derive(Debug, Default)]
+struct Contents {
+    staged: BTreeMap<ContentId, Staged>,
+    /// Those that no tree has: their objects need not be published.
+    hidden: BTreeSet<ContentId>,
+}
+
+type Known = Mutex<Contents>;
 
 /// The contents of one image.
 #[derive(Debug, Clone)]
@@ -58,7 +81,8 @@ impl ObjectStore {
     /// # Errors
     /// When a thread can't be started.
     pub fn new(objects: Objects, threads: usize) -> Result<Self> {
-        Ok(Self { pool: Pool::new(threads, WAITING)?, objects: Arc::new(objects) })
+        let (objects, learnt) = (Arc::new(objects), Mutex::default());
+        Ok(Self { pool: Pool::new(threads, WAITING)?, objects, learnt })
     }
 
     /// Where the objects are staged.
@@ -73,6 +97,59 @@ impl ObjectStore {
     pub fn settle(&self) -> Result<()> {
         self.pool.drain()
     }
+
+    /// Lets the repository know the layers that were read, and forgets there what became useless. Called after everything was
+    /// published; `commit` is the new commit's checksum, 64 digits.
+    ///
+    /// Nothing depends on it, so nothing is an error: what can't be kept is read again.
+    pub fn remember(&self, commit: &str) {
+        for (key, learnt) in &*self.learnt.lock().unwrap_or_else(PoisonError::into_inner) {
+            let written = learnt.known(&self.objects).and_then(|known| {
+                let published = learnt.published(&self.objects)?;
+                layers::write(&self.objects, key, &known, &published)
+            });
+            written.unwrap_or_default();
+        }
+        layers::prune(&self.objects, commit).unwrap_or_default();
+    }
+
+    fn recall(&self, key: &Key) -> Result<Option<layers::Known>> {
+        let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        let Some(learnt) = learnt else { return Ok(layers::read(self.objects.repo.as_fd(), key)) };
+        self.settle()?;
+        Ok(learnt.known(&self.objects).ok())
+    }
+}
+
+impl Learnt {
+    fn id(&self, ordinal: u32) -> ContentId {
+        ContentId { layer: self.layer, ordinal }
+    }
+
+    /// All that was written is settled.
+    fn known(&self, objects: &Objects) -> Result<layers::Known> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let object = |ordinal: &u32| {
+            let staged = known.staged.get(&self.id(*ordinal)).context("a content was not staged")?;
+            Ok((*ordinal, staged.checksum))
+        };
+        let all = self.ordinals.iter().map(object).collect::<Result<_>>()?;
+        Ok(layers::Known { text: objects.staged(&self.text)?, objects: all })
+    }
+
+    /// Its objects that a tree has.
+    fn published(&self, objects: &Objects) -> Result<Vec<Digest>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = self.ordinals.iter().map(|ordinal| self.id(*ordinal));
+        let shown = shown.filter(|id| !known.hidden.contains(id)).filter_map(|id| known.staged.get(&id));
+        let mut published = Vec::new();
+        for staged in shown {
+            if objects.is_published(&staged.checksum, ObjectKind::File)? {
+                published.push(staged.checksum);
+            }
+        }
+        Ok(published)
+    }
 }
 
 impl ObjectContents {
@@ -83,14 +160,14 @@ impl ObjectContents {
 
     fn known(&self, id: ContentId) -> Result<Staged> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let staged = known.get(&id).copied();
+        let staged = known.staged.get(&id).filter(|_| !known.hidden.contains(&id)).copied();
         staged.with_context(|| format!("entry {} of layer {} was not staged", id.ordinal, id.layer))
     }
 
     /// Reads back a content of at most `max` bytes.
     ///
     /// # Errors
-    /// When it was not staged, is larger, or can't be read.
+    /// When it was not staged, is larger, can't be read, or the repository has other bytes for it.
     pub fn read(&self, id: ContentId, max: u64) -> Result<Vec<u8>> {
         self.store.settle()?;
         let staged = self.known(id)?;
@@ -99,7 +176,15 @@ impl ObjectContents {
         }
         let mut bytes = Vec::new();
         self.store.objects.content(&staged.checksum)?.take(max).read_to_end(&mut bytes)?;
+        if Digest::of(&bytes) != staged.digest {
+            let hex = staged.checksum.hex();
+            bail!("object {hex} has other bytes; `ostree fsck` tells what else is broken");
+        }
         Ok(bytes)
+    }
+
+    fn key(&self, diff_id: &Digest) -> Key {
+        Key { diff_id: *diff_id, label: self.label.as_deref().map(<[u8]>::to_vec) }
     }
 
     /// The checksum of the object that has this content, this metadata and the label; it is staged, or in the
@@ -144,8 +229,47 @@ impl ContentStore for ObjectContents {
 
     fn discard(&self, id: ContentId) -> Result<()> {
         // Its object may be another content's too; what nobody needs in the end is not published.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).hidden.insert(id);
         Ok(())
+    }
+
+    fn recall(&self, layer: u16, diff_id: &Digest) -> Result<Option<ReadLayer>> {
+        let key = self.key(diff_id);
+        let Some(known) = self.store.recall(&key)? else { return Ok(None) };
+        let Ok(read) = known.layer(&key, layer) else { return Ok(None) };
+        let mut contents = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = known.objects.iter();
+        for (_, entry) in &read.diff.added {
+            if let Entry::Leaf(Leaf::File { stat, size, digest, content: Some(id) }) = entry
+                && let Some((_, checksum)) = objects.next()
+            {
+                let stat = labelled(stat, self.label.as_deref());
+                let header = Digest::of(&file_header(&stat, FileKind::Regular));
+                let staged = Staged { checksum: *checksum, header, digest: *digest, size: *size };
+                contents.staged.insert(*id, staged);
+            }
+        }
+        drop(contents);
+        Ok(Some(read))
+    }
+
+    fn holds(&self, id: ContentId) -> Result<bool> {
+        let staged = self.known(id)?;
+        self.store.objects.has(&staged.checksum, ObjectKind::File)
+    }
+
+    fn learn(&self, layer: u16, diff_id: &Digest, read: &ReadLayer) {
+        let key = self.key(diff_id);
+        let mut all = self.store.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = format!("layer-{}", all.len());
+        if all.contains_key(&key) {
+            return;
+        }
+        // What can't be kept is not known.
+        if self.store.objects.stage(&text, |file| key.write_text(read, file)).is_ok() {
+            let (known, ordinals) = (Arc::clone(&self.known), layers::ordinals(&read.diff));
+            all.insert(key, Learnt { text, known, layer, ordinals });
+        }
     }
 }
 
@@ -191,14 +315,15 @@ impl ContentWriter for ObjectWriter<'_> {
         Ok(())
     }
 
-    fn finish(self, _: &Digest) -> Result<()> {
+    fn finish(self, digest: &Digest) -> Result<()> {
         let Self { contents, id, path, header, size, form } = self;
+        let digest = *digest;
         let (bytes, stat) = match form {
             Form::Whole { bytes, stat } => (bytes, stat),
             Form::Stream(stream) => {
                 let checksum = stream.finish().with_context(|| format!("staging {path}"))?;
                 let mut known = contents.known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(id, Staged { checksum, header, size });
+                known.staged.insert(id, Staged { checksum, header, digest, size });
                 return Ok(());
             }
         };
@@ -212,7 +337,7 @@ impl ContentWriter for ObjectWriter<'_> {
                 .write_file(&stat, FileKind::Regular, &bytes)
                 .with_context(|| format!("staging {path}"))?;
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(id, Staged { checksum, header, size });
+            known.staged.insert(id, Staged { checksum, header, digest, size });
             Ok(())
         };
         contents.store.pool.submit(cost, Box::new(job))

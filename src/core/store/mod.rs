@@ -2,10 +2,11 @@
 //! libostree here; the transaction, the refs and the commit object are its business.
 //!
 //! From the bottom up: `variant` (framing), [`object`] (bytes and checksums), [`repo`] (a repository's directories, what
-//! is staged and published), `write` (a file object in each mode), `pool` (threads), [`contents`] (an image's files on
-//! their way in).
+//! is staged and published), `write` (a file object in each mode), [`layers`] (what is known of layers), `pool` (threads),
+//! [`contents`] (an image's files on their way in).
 
 pub mod contents;
+pub mod layers;
 pub mod object;
 mod pool;
 pub mod repo;

@@ -33,6 +33,8 @@ pub struct Objects {
     pub(super) mode: RepoMode,
     pub(super) objects: OwnedFd,
     pub(super) staging: OwnedFd,
+    /// The repository's directory.
+    pub(super) repo: OwnedFd,
     tmp: OwnedFd,
     name: String,
 }
@@ -104,6 +106,7 @@ impl Objects {
     /// When the repository can't be written.
     pub fn begin(repo: impl AsFd, mode: RepoMode) -> Result<Self> {
         let objects = open_dir(&repo, "objects")?;
+        let repo = repo.as_fd().try_clone_to_owned().context("opening its directory again")?;
         let tmp = open_dir(&repo, "tmp")?;
         sweep(&tmp)?;
         for number in 0_u32.. {
@@ -116,7 +119,7 @@ impl Objects {
             let staging = open_dir(&tmp, &name)?;
             // Another writer may have taken it for one that was cut off.
             if lock(&staging)? && exists(&tmp, &name)? {
-                return Ok(Self { mode, objects, staging, tmp, name });
+                return Ok(Self { mode, objects, staging, repo, tmp, name });
             }
         }
         bail!("making a staging directory in its tmp: no name is free")
@@ -137,6 +140,29 @@ impl Objects {
         open_dir(&self.staging, name)
     }
 
+    /// Makes a file that is no object in staging, or makes it anew.
+    pub(super) fn stage(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&mut std::fs::File) -> Result<()>,
+    ) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.staging, name, flags, Mode::from_raw_mode(0o600));
+        let mut file = std::fs::File::from(file.with_context(|| format!("making {name} in staging"))?);
+        fill(&mut file)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+        Ok(())
+    }
+
+    /// The bytes of such a file.
+    pub(super) fn staged(&self, name: &str) -> Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.staging, name, flags, Mode::empty())?;
+        let mut bytes = Vec::new();
+        std::fs::File::from(file).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Whether the object is in the repository or staged. Objects of a parent repository are not looked for.
     ///
     /// # Errors
@@ -144,6 +170,11 @@ impl Objects {
     pub fn has(&self, checksum: &Digest, kind: ObjectKind) -> Result<bool> {
         let path = loose_path(self.mode, checksum, kind);
         Ok(exists(&self.objects, &path)? || exists(&self.staging, &path)?)
+    }
+
+    /// Whether the object is in the repository.
+    pub(super) fn is_published(&self, checksum: &Digest, kind: ObjectKind) -> Result<bool> {
+        exists(&self.objects, &loose_path(self.mode, checksum, kind))
     }
 
     /// Stages a directory's object and tells its checksum.
@@ -297,7 +328,7 @@ fn sweep(tmp: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn names(dir: &OwnedFd) -> Result<Vec<String>> {
+pub(super) fn names(dir: &OwnedFd) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;

@@ -1,6 +1,8 @@
 //! How layers change a tree: one layer as a value, and a tree that layers are applied to (OCI image specification,
 //! "Image Layer Filesystem Changeset").
 
+pub mod text;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 

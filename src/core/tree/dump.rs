@@ -53,12 +53,12 @@ pub fn write_to(tree: &ImageTree, out: &mut impl Write) -> io::Result<()> {
         }
     }
     let mut line = Vec::new();
-    dir_line(&TreePath::root(), &tree.root, &mut line);
+    dir_line(&TreePath::root(), &tree.root.stat, &mut line);
     out.write_all(&line)?;
     for (path, node) in tree.walk() {
         line.clear();
         match node {
-            Node::Dir(dir) => dir_line(&path, dir, &mut line),
+            Node::Dir(dir) => dir_line(&path, &dir.stat, &mut line),
             Node::Leaf(id) => match shared.get_mut(id) {
                 Some(Some(first)) => {
                     path_text(&path, &mut line);
@@ -77,7 +77,7 @@ pub fn write_to(tree: &ImageTree, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn path_text(path: &TreePath, line: &mut Vec<u8>) {
+pub(super) fn path_text(path: &TreePath, line: &mut Vec<u8>) {
     line.push(b'/');
     escape(path.as_bytes(), line);
 }
@@ -122,12 +122,12 @@ fn xattrs_text(stat: &Stat, line: &mut Vec<u8>) {
     line.push(b'\n');
 }
 
-fn dir_line(path: &TreePath, dir: &Dir, line: &mut Vec<u8>) {
-    stat_text(path, 'd', &dir.stat, line);
-    xattrs_text(&dir.stat, line);
+pub(super) fn dir_line(path: &TreePath, stat: &Stat, line: &mut Vec<u8>) {
+    stat_text(path, 'd', stat, line);
+    xattrs_text(stat, line);
 }
 
-fn leaf_line(path: &TreePath, leaf: &Leaf, line: &mut Vec<u8>) {
+pub(super) fn leaf_line(path: &TreePath, leaf: &Leaf, line: &mut Vec<u8>) {
     match leaf {
         Leaf::File { stat, size, digest, .. } => {
             stat_text(path, 'f', stat, line);
@@ -172,7 +172,7 @@ fn read_line(line: &[u8], tree: &mut ImageTree, last: Option<&TreePath>) -> Resu
         "d" => {
             let mut dir = Dir::empty(read_stat(&mut fields)?);
             dir.stat.xattrs = read_xattrs(fields)?;
-            dir_line(&path, &dir, &mut again);
+            dir_line(&path, &dir.stat, &mut again);
             if path.is_root() {
                 tree.root = dir;
             } else {
@@ -199,9 +199,9 @@ fn read_line(line: &[u8], tree: &mut ImageTree, last: Option<&TreePath>) -> Resu
     Ok(path)
 }
 
-type Fields<'a> = std::str::Split<'a, char>;
+pub(super) type Fields<'a> = std::str::Split<'a, char>;
 
-fn next<'a>(fields: &mut Fields<'a>) -> Result<&'a str> {
+pub(super) fn next<'a>(fields: &mut Fields<'a>) -> Result<&'a str> {
     fields.next().context("has too few fields")
 }
 
@@ -217,7 +217,7 @@ fn put(
     Ok(())
 }
 
-fn read_leaf(kind: &str, mut fields: Fields<'_>) -> Result<Leaf> {
+pub(super) fn read_leaf(kind: &str, mut fields: Fields<'_>) -> Result<Leaf> {
     let mut stat = read_stat(&mut fields)?;
     let mut leaf = match kind {
         "f" => {
@@ -235,12 +235,12 @@ fn read_leaf(kind: &str, mut fields: Fields<'_>) -> Result<Leaf> {
     Ok(leaf)
 }
 
-fn read_path(text: &str) -> Result<TreePath> {
+pub(super) fn read_path(text: &str) -> Result<TreePath> {
     let name = unescape(text.strip_prefix('/').context("has no path")?)?;
     Ok(TreePath::parse(&name)?)
 }
 
-fn read_stat(fields: &mut Fields<'_>) -> Result<Stat> {
+pub(super) fn read_stat(fields: &mut Fields<'_>) -> Result<Stat> {
     let mode = u16::from_str_radix(next(fields)?, 8).context("has no mode")?;
     ensure!(mode <= 0o7777, "has the mode {mode:o}, which has more than permissions");
     let uid = next(fields)?.parse().context("has no owner")?;
@@ -257,7 +257,7 @@ fn read_stat(fields: &mut Fields<'_>) -> Result<Stat> {
     Ok(Stat { uid, gid, mode, mtime, xattrs: None })
 }
 
-fn read_xattrs(fields: Fields<'_>) -> Result<Option<Box<super::Xattrs>>> {
+pub(super) fn read_xattrs(fields: Fields<'_>) -> Result<Option<Box<super::Xattrs>>> {
     let mut xattrs = super::Xattrs::new();
     for field in fields {
         let (name, value) = field.split_once('=').context("has an attribute without `=`")?;

@@ -194,6 +194,14 @@ impl ImageTree {
         dir.children.get(&name)
     }
 
+    /// Where the contents of its files are, once for each file.
+    pub fn contents(&self) -> impl Iterator<Item = ContentId> + '_ {
+        self.leaves.iter().filter_map(|leaf| match leaf {
+            Leaf::File { content, .. } => *content,
+            Leaf::Symlink { .. } => None,
+        })
+    }
+
     /// Number of entries, the root not counted; each name of a hard link counts.
     pub fn entries(&self) -> u64 {
         self.walk().count() as u64
