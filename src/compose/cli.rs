@@ -84,7 +84,7 @@ pub struct TargetArgs {
     pub deploy: DeployArgs,
     /// Who must have signed the base.
     #[command(flatten)]
-    pub trust: TrustArgs,
+    pub trust: BaseTrustArgs,
     /// The new commit.
     #[command(flatten)]
     pub commit: CommitArgs,
@@ -137,7 +137,7 @@ pub struct SignArgs {
 
 /// Whose signatures the base must have.
 #[derive(Debug, Args)]
-pub struct TrustArgs {
+pub struct BaseTrustArgs {
     /// Refuse a base that no GnuPG key of this file (`gpg --export`) signed
     #[arg(long, value_name = "KEYRING", requires = "commits")]
     pub verify_base_gpg: Option<Utf8PathBuf>,

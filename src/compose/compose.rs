@@ -179,6 +179,9 @@ impl<'a, D: Destination> Decision<'a, D> {
             let earlier = self.earlier.map(|earlier| (earlier, Without { host: earlier.commit, own: None }));
             let earlier = earlier.as_ref().and_then(|(earlier, tree)| {
                 let record = earlier.present.records.get(name)?;
+                let root = place::bundle(name).join(place::ROOTFS);
+                // One that lost objects would hand that on to every commit after it.
+                earlier.commit.holds(&root).is_ok_and(|holds| holds).then_some(())?;
                 Some(embed::Earlier { record, tree, commit: earlier.commit.checksum() })
             });
             let progress = watch.reporter.of(name, watch.interrupt);

@@ -30,8 +30,8 @@ use sysctr_core::epoch::Epoch;
 use sysctr_core::image::flatten::Limits;
 
 use cli::{
-    Cli, CommitArgs, ComposeArgs, InspectArgs, LimitArgs, LintArgs, LookArgs, OutputArgs, PlaceArgs,
-    ReadArgs, RemoveArgs, SignArgs, SourceArgs, TargetArgs, TrustArgs, Verb, VerifyArgs,
+    BaseTrustArgs, Cli, CommitArgs, ComposeArgs, InspectArgs, LimitArgs, LintArgs, LookArgs, OutputArgs,
+    PlaceArgs, ReadArgs, RemoveArgs, SignArgs, SourceArgs, TargetArgs, Verb, VerifyArgs,
 };
 use compose::{Request, Watch};
 use destination::Destination;
@@ -246,9 +246,14 @@ fn naming(args: &CommitArgs, before: Before) -> Result<Naming> {
 
 fn called(reference: RefName, args: &CommitArgs, before: Before) -> Result<Naming> {
     let seconds = |epoch: Epoch| {
-        u64::try_from(epoch.seconds()).map_err(|_| {
+        let seconds = u64::try_from(epoch.seconds()).map_err(|_| {
             NotUnderstood::new("making a commit: SOURCE_DATE_EPOCH is before 1970, which no commit can say")
-        })
+        })?;
+        // Above the year 9999 libostree writes a commit that it can't read.
+        if seconds > 253_402_300_799 {
+            return Err(NotUnderstood::new("making a commit: SOURCE_DATE_EPOCH is after the year 9999"));
+        }
+        Ok(seconds)
     };
     Ok(Naming {
         reference,
@@ -267,7 +272,7 @@ fn signers(args: &SignArgs) -> Result<Signers> {
     })
 }
 
-fn trust(args: &TrustArgs) -> Result<Trust> {
+fn trust(args: &BaseTrustArgs) -> Result<Trust> {
     Ok(Trust {
         gpg_keyring: args.verify_base_gpg.clone(),
         gpg_remote: args.verify_base_remote.clone(),

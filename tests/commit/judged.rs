@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 use sysctr_tests::{Image, Program};
 
-use crate::bench::{Bench, files};
+use crate::bench::{Bench, files, rev};
 use crate::{assert_clean, done, ostree, printed};
 
 /// The object that the commit has at this path.
@@ -173,4 +173,67 @@ fn modes_and_users_that_lose_something_are_refused() {
              pull the base into a repository of mode archive or bare-user and compose there"
         ),
     );
+}
+
+#[test]
+fn a_root_that_lost_an_object_is_made_from_its_image_and_the_commit_is_whole_again() {
+    let bench = Bench::new();
+    let repo = bench.repo("archive");
+    bench.compose(&repo, "base", "three", &[]).ok();
+    let whole = rev(&repo, "host");
+    fs::remove_file(object(&repo, "/usr/lib/containers/atomic/one/rootfs/bin/true", "filez")).unwrap();
+    // It notes that the commit is not whole.
+    let fsck = ostree(repo.as_std_path(), &["fsck", "--quiet"]).output().unwrap();
+    assert!(!fsck.status.success());
+    bench.nightly(&repo);
+    bench.compose(&repo, "nightly", "three", &[]).ok();
+    bench.run(&["verify", "--repo", repo.as_str(), "--ref", "host"]).ok();
+    bench.compose(&repo, "base", "three", &[]).ok();
+    assert_eq!(rev(&repo, "host"), whole);
+    assert_clean(&repo);
+    let again = bench.compose(&repo, "base", "three", &[]).ok();
+    assert!(again.stdout.ends_with("nothing to change\n"), "{}", again.stdout);
+}
+
+#[test]
+fn without_a_note_too_a_root_that_lost_an_object_is_not_adopted() {
+    let bench = Bench::new();
+    let repo = bench.repo("bare-user");
+    bench.compose(&repo, "base", "three", &[]).ok();
+    fs::remove_file(object(&repo, "/usr/lib/containers/atomic/one/rootfs/bin/true", "file")).unwrap();
+    bench.nightly(&repo);
+    bench.compose(&repo, "nightly", "three", &[]).ok();
+    bench.run(&["verify", "--repo", repo.as_str(), "--ref", "host"]).ok();
+    assert_clean(&repo);
+}
+
+#[test]
+fn a_ref_is_the_repositorys_own_whatever_its_name_reads_like() {
+    let bench = Bench::new();
+    let repo = bench.repo("archive");
+    // The beginning of a checksum that is there.
+    let short = rev(&repo, "base")[..2].to_owned();
+    let launcher = Program::Launcher.path();
+    let compose = |base: &str, reference: &str| {
+        let target = ["-m", "three.toml", "--repo", repo.as_str(), "--base", base, "--ref", reference];
+        bench.run(&[&target[..], &["--add-launcher", launcher.to_str().unwrap()]].concat()).ok()
+    };
+    compose("base", &short);
+    let list = ["list", "--repo", repo.as_str(), "--format", "json", "--ref", &short];
+    assert_eq!(bench.run(&list).json()["containers"].as_array().map(Vec::len), Some(3));
+    bench.run(&["remove", "one", "--repo", repo.as_str(), "--ref", &short]).ok();
+    assert_eq!(bench.run(&list).json()["containers"].as_array().map(Vec::len), Some(2));
+    // A remote's ref of the same name is another.
+    let made = printed(&mut ostree(repo.as_std_path(), &["rev-parse", "base"])).trim().to_owned();
+    fs::create_dir_all(repo.join("refs/remotes/origin")).unwrap();
+    fs::write(repo.join("refs/remotes/origin/other"), made + "\n").unwrap();
+    bench.run(&["remove", "one", "--repo", repo.as_str(), "--ref", "other"]).error(
+        1,
+        &format!(
+            "opening commit other of repository {repo}: there is no such ref or commit; \
+             `ostree --repo={repo} refs` lists the refs"
+        ),
+    );
+    compose("base", "other");
+    assert!(repo.join("refs/heads/other").exists());
 }

@@ -83,11 +83,10 @@ impl Branch {
     /// When one of them does not exist or is not whole, the base is not signed as `trust` asks, or the repository's mode
     /// can't keep what images have.
     pub fn open(repo: &Utf8Path, base: Base<'_>, trust: &Trust, naming: Naming, jobs: usize) -> Result<Self> {
-        let rev = match base {
-            Base::Rev(rev) => rev,
-            Base::Previous => naming.reference.as_str(),
+        let base = match base {
+            Base::Rev(rev) => Commit::open(repo, rev)?,
+            Base::Previous => Commit::open_head(repo, naming.reference.as_str())?,
         };
-        let base = Commit::open(repo, rev)?;
         let usable = base.mode().and_then(|_| base.is_whole());
         usable.with_context(|| format!("composing in repository {repo}"))?;
         base.is_trusted(trust)?;
@@ -197,10 +196,7 @@ impl FromStr for RefName {
     fn from_str(text: &str) -> Result<Self, InvalidRef> {
         let part = |part: &str| {
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-            !part.is_empty()
-                && part.chars().all(fits)
-                && !matches!(part, "." | "..")
-                && !part.starts_with('-')
+            !part.is_empty() && part.chars().all(fits) && !part.starts_with(['-', '.'])
         };
         if text.contains(':') {
             return Err(InvalidRef("it names a ref of a remote, which only a pull moves"));
@@ -239,6 +235,8 @@ mod tests {
             ("a//b", "a ref is made of"),
             ("../b", "a ref is made of"),
             ("-x", "a ref is made of"),
+            (".x", "a ref is made of"),
+            ("a/.x", "a ref is made of"),
             ("a b", "a ref is made of"),
             ("origin:host", "it names a ref of a remote"),
             (&"0".repeat(64), "it is a checksum"),

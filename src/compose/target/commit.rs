@@ -74,23 +74,44 @@ pub(super) struct Message<'a> {
 }
 
 impl Commit {
-    /// Opens the commit that `rev` names (a ref or a checksum) in the repository at `path`.
+    /// Opens the commit that `rev` names (a ref or a checksum) in the repository at `path`. A ref of the repository comes first,
+    /// even if its name reads like the beginning of a checksum.
     ///
     /// # Errors
     /// When there is no such repository or commit, or it can't be read: with the way out.
     pub fn open(path: &Utf8Path, rev: &str) -> Result<Self> {
+        Self::found(path, rev, |repo| match head(repo, rev)? {
+            Some(checksum) => Ok(Some(checksum)),
+            None => Ok(repo.resolve_rev(rev, true)?.map(String::from)),
+        })
+    }
+
+    /// Opens the commit that a ref of the repository itself names, none of a remote's.
+    ///
+    /// # Errors
+    /// As [`Commit::open`].
+    pub fn open_head(path: &Utf8Path, reference: &str) -> Result<Self> {
+        Self::found(path, reference, |repo| head(repo, reference))
+    }
+
+    fn found(
+        path: &Utf8Path,
+        rev: &str,
+        find: impl FnOnce(&ostree::Repo) -> Result<Option<String>>,
+    ) -> Result<Self> {
         let repo = ostree::Repo::new_for_path(path.as_std_path());
         if let Err(error) = repo.open(Cancellable::NONE) {
             let why = if path.exists() { error.to_string() } else { "it does not exist".to_owned() };
             bail!("opening repository {path}: {why}; give the directory that `ostree init` made");
         }
-        Self::of(repo, path, rev).with_context(|| format!("opening commit {rev} of repository {path}"))
+        let found = find(&repo).and_then(|found| match found {
+            Some(checksum) => Self::of(repo, path, checksum),
+            None => bail!("there is no such ref or commit; `ostree --repo={path} refs` lists the refs"),
+        });
+        found.with_context(|| format!("opening commit {rev} of repository {path}"))
     }
 
-    fn of(repo: ostree::Repo, path: &Utf8Path, rev: &str) -> Result<Self> {
-        let Some(checksum) = repo.resolve_rev(rev, true)?.map(String::from) else {
-            bail!("there is no such ref or commit; `ostree --repo={path} refs` lists the refs");
-        };
+    fn of(repo: ostree::Repo, path: &Utf8Path, checksum: String) -> Result<Self> {
         let (object, state) = repo.load_commit(&checksum)?;
         let partial = state.contains(ostree::RepoCommitState::PARTIAL);
         let bytes = |index: usize| -> Result<Digest> {
@@ -137,9 +158,16 @@ impl Commit {
         self.repo.dfd_borrow()
     }
 
-    /// Which commit `reference` names now.
+    /// Which commit the repository's own ref `reference` names now.
     pub(super) fn resolve(&self, reference: &str) -> Result<Option<String>> {
-        Ok(self.repo.resolve_rev(reference, true)?.map(String::from))
+        head(&self.repo, reference)
+    }
+
+    /// Whether the repository, or its parent, has this file's object; nothing of it is read.
+    pub(super) fn has_file(&self, checksum: &Digest) -> Result<bool> {
+        let hex = checksum.hex();
+        let has = self.repo.has_object(ostree::ObjectType::File, &hex, Cancellable::NONE);
+        has.with_context(|| format!("looking for object {hex}"))
     }
 
     /// Another handle of the same repository, for another thread.
@@ -221,7 +249,7 @@ impl Commit {
         message: &Message<'_>,
     ) -> Result<bool> {
         // One that is broken is better written anew.
-        let other = Self::of(self.repo.clone(), &self.path, other);
+        let other = Self::of(self.repo.clone(), &self.path, other.to_owned());
         let Some(other) = other.ok().filter(|other| !other.partial) else { return Ok(false) };
         let text = |index: usize| other.object.child_value(index).get::<String>().unwrap_or_default();
         let parent = other.object.child_value(1);
@@ -279,6 +307,14 @@ impl Library for Commit {
     }
 }
 
+/// Which commit a ref of the repository itself names. Not by libostree's search, which takes `beef` for the beginning of a checksum
+/// and finds a remote's ref by its bare name.
+fn head(repo: &ostree::Repo, reference: &str) -> Result<Option<String>> {
+    let flags = ostree::RepoListRefsExtFlags::EXCLUDE_REMOTES;
+    let mut heads = repo.list_refs_ext(None, flags, Cancellable::NONE).context("reading its refs")?;
+    Ok(heads.remove(reference))
+}
+
 /// A transaction under way. Dropped, it is aborted.
 pub(super) struct Transaction<'a> {
     commit: &'a Commit,
@@ -330,6 +366,8 @@ impl Transaction<'_> {
         repo.transaction_set_ref(None, message.reference, Some(&checksum));
         repo.commit_transaction(Cancellable::NONE).context("committing the transaction")?;
         self.open = false;
+        // It is whole now, even if it stood before, lost an object, and fsck noted that.
+        repo.mark_commit_partial(&checksum, false).context("noting that the commit is whole")?;
         Ok((checksum.into(), Fate::Written))
     }
 }

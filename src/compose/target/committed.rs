@@ -24,6 +24,25 @@ impl Commit {
         format!("{what} {path} in commit {} of repository {}", self.checksum(), self.path())
     }
 
+    /// Whether all objects of the directory at `path` are there; no content is read.
+    ///
+    /// # Errors
+    /// When the repository can't be looked at.
+    pub fn holds(&self, path: &Utf8Path) -> Result<bool> {
+        let At::Dir(dir) = self.snapshot().resolve(path, Last::Kept)?.at else { return Ok(false) };
+        let mut waiting = vec![dir.tree];
+        while let Some(tree) = waiting.pop() {
+            let tree = self.dirtree(&tree)?;
+            for checksum in tree.files.values() {
+                if !self.has_file(checksum)? {
+                    return Ok(false);
+                }
+            }
+            waiting.extend(tree.dirs.values().map(|dir| dir.tree));
+        }
+        Ok(true)
+    }
+
     fn probe_here(&self, path: &Utf8Path) -> Result<Found> {
         // As if it were a link: what lies in it lies elsewhere, and there is no second directory.
         if path == "etc" && self.snapshot().etc_is_in_usr()? {
