@@ -29,10 +29,21 @@ impl Lock {
     /// When that can't be done; the old lock is still there.
     pub fn write(&self, path: &Utf8Path) -> Result<()> {
         let doing = || format!("writing lock {path}");
-        let beside = path.with_extension("lock.new");
-        std::fs::write(&beside, self.render()).with_context(doing)?;
-        std::fs::File::open(&beside).and_then(|file| file.sync_all()).with_context(doing)?;
-        std::fs::rename(&beside, path).with_context(doing)
+        // Two fetches beside one manifest never write one file.
+        let beside = path.with_extension(format!("lock.{}.new", std::process::id()));
+        let write = || {
+            std::fs::write(&beside, self.render())?;
+            std::fs::File::open(&beside)?.sync_all()?;
+            std::fs::rename(&beside, path)?;
+            // The name is as durable as the bytes.
+            let dir = path.parent().filter(|dir| !dir.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+            std::fs::File::open(dir)?.sync_all()
+        };
+        let written = write();
+        if written.is_err() {
+            std::fs::remove_file(&beside).ok();
+        }
+        written.with_context(doing)
     }
 }
 

@@ -30,7 +30,8 @@ use super::rootfs::Rootfs;
 use super::snapshot::{At, Last, Snapshot};
 use crate::interrupt::Interrupt;
 
-/// A new commit under way. Dropped without [`Composing::commit`], nothing of it is left behind.
+/// A new commit under way. Dropped without [`Composing::commit`], nothing of ours is left behind; libostree may keep an empty
+/// directory in the repository's `tmp`, which its next transaction takes.
 pub struct Composing<'a> {
     base: &'a Commit,
     revision: Revision<'a>,
@@ -49,7 +50,7 @@ impl Commit {
     ///
     /// # Errors
     /// When the repository's mode or this user can't keep what images have, it can't be written, or the ref's name is
-    /// none. Nothing is left behind then.
+    /// none. Nothing of ours is left behind then.
     pub fn begin<'a>(&'a self, revision: Revision<'a>) -> Result<Composing<'a>> {
         Composing::begin(self, revision)
             .with_context(|| format!("beginning a new commit in repository {}", self.path()))
