@@ -5,7 +5,7 @@ use std::fs;
 
 use camino::Utf8Path;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, forget_layers};
 use crate::{MODES, assert_clean, done, ostree, printed};
 
 /// Digest of the tree that a ref names, whatever commit that is.
@@ -50,6 +50,7 @@ fn an_amended_tree_is_the_tree_made_from_nothing() {
         });
         assert_ne!(made[0], made[1], "{mode}");
         let layers = bench.spoil_layers();
+        forget_layers(&repo);
         let amended = ["second", "first"].map(|manifest| {
             bench.compose(&repo, "host", manifest, &[]).ok();
             content(&repo)
@@ -75,6 +76,7 @@ fn a_new_base_and_other_settings_at_once_read_no_layer() {
     forget(&repo);
     bench.compose(&repo, "base", "first", &[]).ok();
     let layers = bench.spoil_layers();
+    forget_layers(&repo);
     bench.compose(&repo, "nightly", "second", &[]).ok();
     assert_eq!(content(&repo), made);
     assert!(!layers.is_empty());

@@ -183,6 +183,11 @@ impl Bench {
     }
 }
 
+/// Makes the repository forget the layers that it knows.
+pub fn forget_layers(repo: &Utf8Path) {
+    fs::remove_dir_all(repo.join("extensions/sysctr")).expect("a compose read a layer");
+}
+
 pub fn listing(repo: &Utf8Path, rev: &str) -> String {
     printed(&mut ostree(repo.as_std_path(), &["ls", "-RCX", rev]))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use sysctr_tests::Program;
 
-use crate::bench::{Bench, files, listing, rev};
+use crate::bench::{Bench, files, forget_layers, listing, rev};
 use crate::{MODES, assert_clean, done, ostree, printed};
 
 #[test]
@@ -89,6 +89,8 @@ fn a_new_base_takes_containers_without_reading_a_layer_and_is_as_composed_anew()
         done(&mut ostree(fresh.as_std_path(), &["prune", "--refs-only"]));
         bench.compose(&fresh, "nightly", "three", &[]).ok();
         let whole = bench.spoil_layers();
+        forget_layers(&repo);
+        forget_layers(&fresh);
         let report = bench.compose(&repo, "nightly", "three", &["--format", "json"]).json();
         // That they are spoilt is seen by whoever reads them.
         let other = ["--repo", fresh.as_str(), "--base", "base", "--ref", "other", "-m", "three.toml"];
