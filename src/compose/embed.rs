@@ -307,10 +307,10 @@ impl Chosen<'_> {
         };
         let record = self.record(tree_record, &prepared);
         let mut files = self.documents();
-        let mut modes = BTreeMap::new();
-        for (file, (bytes, mode)) in &prepared.files {
+        let mut stats = BTreeMap::new();
+        for (file, (bytes, stat)) in &prepared.files {
             files.insert(file.clone(), bytes.clone());
-            modes.insert(file.clone(), *mode);
+            stats.insert(file.clone(), stat.clone());
         }
         files.insert(place::TREE_DUMP.to_owned(), dump);
         if let Some(tmpfiles) = &prepared.tmpfiles {
@@ -330,7 +330,7 @@ impl Chosen<'_> {
             tree,
             root,
             files,
-            modes,
+            stats,
             directories: host.directories,
             placed,
             clash: self.clash(),

@@ -16,12 +16,13 @@ use crate::exports::brought::{Brought, Read};
 pub use crate::exports::host_files::{Content, HostNode, MountUnit, Placed as HostPlaced};
 use crate::record::{Launch, LaunchMode, to_json};
 use crate::settings::{AbsolutePath, Fallback, Seccomp, Settings, Signal};
+use crate::tree::Stat;
 use crate::{bundle, units};
 pub use target::{Kind, Target, Unseen};
 
 /// Counts up whenever equal inputs come to give other bytes. The composer mixes it into a container's `inputs`, so that
 /// a newer composer renders again.
-pub const RENDERING: u32 = 3;
+pub const RENDERING: u32 = 4;
 
 /// What a container is made from. All of it is decided and read; rendering computes only.
 pub struct Input<'a> {
@@ -58,8 +59,8 @@ pub struct Prepared {
     pub mount_targets: Vec<MountTarget>,
     /// For the launcher.
     pub launch: Launch,
-    /// Further files of the bundle directory with their modes.
-    pub files: BTreeMap<String, (Vec<u8>, u16)>,
+    /// Further files of the bundle directory with their metadata.
+    pub files: BTreeMap<String, (Vec<u8>, Stat)>,
     /// The image's host files that the host image carries, parents before what they hold.
     pub host: Vec<HostPlaced>,
     /// Bytes of those that are templates, by their path on the host.

@@ -1,5 +1,6 @@
 //! What the image shapes become, judged by others: the OCI runtime schema, `systemd-analyze verify`, systemd-tmpfiles.
 
+mod schema;
 mod shapes;
 
 use std::fs;
@@ -29,8 +30,12 @@ fn output_of(command: &mut Command, input: &[u8]) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("running {command:?}: {error}"));
-    child.stdin.take().expect("a pipe").write_all(input).expect("the program reads");
-    let output = child.wait_with_output().expect("the program ends");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    // Beside, because the program answers before it has read all.
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || pipe.write_all(input).expect("the program reads"));
+        child.wait_with_output().expect("the program ends")
+    });
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

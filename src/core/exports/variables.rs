@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::brought::{self, Brought, Config, Read};
+use super::host_files::{Content, HostNode};
 use super::settings::{self, ImageSettings};
 use super::values::{self, Class};
 use super::{CONFIG_TEMPLATE, host_files, template, tmpfiles, unit};
-use crate::tree::lookup::Found;
-use crate::tree::{ImageTree, TreePath};
+use crate::tree::ImageTree;
 
 /// A variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Variable {
 /// All variables by name: those that files name, and those that the image has defaults for.
 ///
 /// # Errors
-/// When a host file that is a template can't be read.
+/// When a host file that is a template can't be read, or renaming them comes to nothing.
 pub fn used(
     brought: &Brought,
     image: &ImageSettings,
@@ -48,13 +48,13 @@ pub fn used(
     for text in image.rename_files.values() {
         enter(settings::FILE, text.as_bytes());
     }
-    for path in &image.installed_files_template {
-        let path = format!("{}{path}", host_files::DIRECTORY);
-        // One that is named by its new path is found when its name is known, which is when it is rendered.
-        if tree.node(&TreePath::parse(path.as_bytes())?).is_some()
-            && let Found::File(leaf) = tree.resolve(path.as_bytes())?.found
-        {
-            enter(&path, &brought::checked(leaf, read)?);
+    // Listed by its old path or by its new one, as far as that can be known before variables have values.
+    let known = image.rename_files.iter().filter(|(_, to)| !to.contains('$'));
+    let known = known.map(|(from, to)| (from.clone(), to.clone())).collect();
+    for file in host_files::list(tree, image, &known, &mut Vec::new())? {
+        if let HostNode::File { leaf, content: Content::Template, .. } = file.node {
+            let shown = String::from_utf8_lossy(file.from.as_bytes()).into_owned();
+            enter(&shown, &brought::checked(tree.leaf(leaf), read)?);
         }
     }
     let variable = |(name, files): (String, BTreeSet<String>)| {
@@ -98,5 +98,26 @@ mod tests {
                 "UUID BoundAtStart exports/service.template",
             ]
         );
+    }
+
+    #[test]
+    fn a_template_that_is_renamed_counts_by_either_path() {
+        for listed in ["/etc/old", "/etc/new"] {
+            let image = ImageSettings {
+                rename_files: BTreeMap::from([("/etc/old".into(), "/etc/new".into())]),
+                installed_files_template: vec![listed.into()],
+                ..ImageSettings::default()
+            };
+            let mut tree = host_files::tests::tree(&["etc/", "etc/old"]);
+            let path = crate::tree::TreePath::parse(b"exports/hostfs/etc/old").unwrap();
+            let Some(crate::tree::Node::Leaf(id)) = tree.node(&path) else { panic!("no file") };
+            let id = *id;
+            if let crate::tree::Leaf::File { size, .. } = tree.leaf_mut(id) {
+                *size = 7;
+            }
+            let read = |_: &crate::tree::Leaf| Ok(b"$WANTED".to_vec());
+            let used = used(&Brought::default(), &image, &tree, &read).unwrap();
+            assert_eq!(used["WANTED"].class, Class::MustBeSet, "{listed}");
+        }
     }
 }

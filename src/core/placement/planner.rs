@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Change, Found, Ground, PlacedFile, PlacedLeaf, Placement, Policy, Present, label_rule};
+use super::{
+    Body, Brought, Change, Found, Ground, PlacedFile, PlacedLeaf, Placement, Policy, Present, label_rule,
+};
 use crate::digest::Digest;
 use crate::name::{ContainerName, GroupName};
 use crate::place;
@@ -31,8 +33,8 @@ pub struct Draft {
     pub root: Root,
     /// Files of the bundle directory.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Modes of those that are not 0644.
-    pub modes: BTreeMap<String, u16>,
+    /// Metadata of those that are not root's with 0644.
+    pub stats: BTreeMap<String, Stat>,
     /// Directories outside that the target lacks, parents before what they hold.
     pub directories: Vec<(Utf8PathBuf, Stat)>,
     /// What lies outside, in the order in which it is put there.
@@ -117,14 +119,18 @@ impl<'a, G: Ground> Planner<'a, G> {
     /// # Errors
     /// When another group has the name, or something else stands where it puts things.
     pub fn embed(&mut self, draft: Draft) -> Result<()> {
-        let Draft { mut record, inputs, tree, root, files, modes, directories, placed, clash, allowed } =
+        let Draft { mut record, inputs, tree, root, files, mut stats, directories, placed, clash, allowed } =
             draft;
         let name = record.name.clone();
         check_group(&self.present.embedded, &name, &record.group)?;
+        standing::once(&name, &directories, &placed)?;
         let old = self.present.records.get(&name);
         let files = files.into_iter().map(|(file, bytes)| {
-            let mode = modes.get(&file).copied().unwrap_or(0o644);
-            (file, PlacedLeaf::File(PlacedFile { bytes, mode, mtime: None }))
+            let leaf = match stats.remove(&file) {
+                Some(stat) => PlacedLeaf::Brought(Box::new(Brought { stat, body: Body::Bytes(bytes) })),
+                None => PlacedLeaf::of(bytes),
+            };
+            (file, leaf)
         });
         let mut files: BTreeMap<_, _> = files.collect();
         for (path, stat) in directories {

@@ -1,5 +1,6 @@
 //! The planner against a target that is a map.
 
+mod own;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -138,7 +139,7 @@ fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
             (crate::place::unit(&name), PlacedLeaf::of(unit.as_bytes().to_vec())),
             (link.into(), PlacedLeaf::Link(format!("../{name}.service"))),
         ],
-        modes: BTreeMap::new(),
+        stats: BTreeMap::new(),
         directories: Vec::new(),
         allowed: BTreeSet::new(),
         clash,

@@ -2,6 +2,7 @@
 
 mod also;
 mod given;
+mod own;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,7 @@ use crate::place;
 use crate::record::{LaunchMode, to_json};
 use crate::settings::values::CAPABILITIES;
 use crate::settings::{AbsolutePath, Settings};
+use crate::tree::Stat;
 use crate::units;
 
 /// No tmpfiles.d file, unit or user database of a target is larger.
@@ -112,12 +114,12 @@ impl Road<'_> {
             self.enter_unit(&mut prepared, &ways)?;
         }
         if let (Some((template, kept)), Some(Config::Template(_))) = (&self.rendered.kept, &brought.config) {
-            prepared.files.insert(late::TEMPLATE_FILE.to_owned(), (template.clone(), 0o644));
-            prepared.files.insert(late::VALUES_FILE.to_owned(), (to_json(kept), 0o644));
+            prepared.files.insert(late::TEMPLATE_FILE.to_owned(), (template.clone(), Stat::implied(0o644)));
+            prepared.files.insert(late::VALUES_FILE.to_owned(), (to_json(kept), Stat::implied(0o644)));
         }
         for (name, file) in &self.host.kept {
             let bytes = self.rendered.contents.get(&file.path).cloned().unwrap_or_default();
-            prepared.files.insert(name.clone(), (bytes, file.stat().mode));
+            prepared.files.insert(name.clone(), (bytes, Stat { mtime: None, ..file.stat().clone() }));
         }
         if input.source.settings.rootfs.is_some() {
             prepared.mount_targets.clear();
@@ -128,6 +130,7 @@ impl Road<'_> {
         prepared.host = self.host.placed;
         prepared.contents = self.rendered.contents;
         prepared.mounts = self.host.mounts;
+        own::refuse(input.source.name, &prepared, &self.rendered.host_files)?;
         Ok(prepared)
     }
 

@@ -4,6 +4,7 @@
 
 mod asks;
 mod devices;
+mod schema;
 mod shape;
 mod upgrade;
 
@@ -14,6 +15,7 @@ use super::json;
 use crate::bundle::overlay::Overlay;
 pub use asks::{Asks, Bind, MountPoint, MountPointKind};
 pub use devices::DevicePolicy;
+pub use shape::check;
 
 /// Below the cgroup that the runtime is started in, hence below the unit's.
 const CGROUPS_PATH: &str = "payload";

@@ -1,107 +1,27 @@
-//! What a configuration's fields must be (OCI runtime specification 1.0.2, as far as runc and crun read them). Fields that
-//! are not listed pass.
+//! Whether a configuration's fields are what the table of the schema says.
 
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Text,
-    Texts,
-    Flag,
-    /// 0 to 2³²-1.
-    Id,
-    Ids,
-    /// Any whole number.
-    Whole,
-    Object,
-    Objects,
-    TextMap,
-    /// Also the recursive forms, which the schema lacks and runtimes know.
-    Propagation,
-}
-
-const PROPAGATIONS: [&str; 8] =
-    ["private", "shared", "slave", "unbindable", "rprivate", "rshared", "rslave", "runbindable"];
-
-/// Paths of fields, `[]` for every element; a `!` in front: the field must be there.
-const SHAPES: &[(&str, Kind)] = &[
-    ("!ociVersion", Kind::Text),
-    ("hostname", Kind::Text),
-    ("annotations", Kind::TextMap),
-    ("!root", Kind::Object),
-    ("!root.path", Kind::Text),
-    ("root.readonly", Kind::Flag),
-    ("!process", Kind::Object),
-    ("!process.args", Kind::Texts),
-    ("!process.cwd", Kind::Text),
-    ("process.env", Kind::Texts),
-    ("process.terminal", Kind::Flag),
-    ("!process.user", Kind::Object),
-    ("process.user.uid", Kind::Id),
-    ("process.user.gid", Kind::Id),
-    ("process.user.umask", Kind::Id),
-    ("process.user.additionalGids", Kind::Ids),
-    ("process.capabilities", Kind::Object),
-    ("process.capabilities.bounding", Kind::Texts),
-    ("process.capabilities.effective", Kind::Texts),
-    ("process.capabilities.inheritable", Kind::Texts),
-    ("process.capabilities.permitted", Kind::Texts),
-    ("process.capabilities.ambient", Kind::Texts),
-    ("process.rlimits", Kind::Objects),
-    ("!process.rlimits[].type", Kind::Text),
-    ("!process.rlimits[].hard", Kind::Whole),
-    ("!process.rlimits[].soft", Kind::Whole),
-    ("process.noNewPrivileges", Kind::Flag),
-    ("process.apparmorProfile", Kind::Text),
-    ("process.selinuxLabel", Kind::Text),
-    ("process.oomScoreAdj", Kind::Whole),
-    ("mounts", Kind::Objects),
-    ("!mounts[].destination", Kind::Text),
-    ("mounts[].type", Kind::Text),
-    ("mounts[].source", Kind::Text),
-    ("mounts[].options", Kind::Texts),
-    ("hooks", Kind::Object),
-    ("!linux", Kind::Object),
-    ("linux.namespaces", Kind::Objects),
-    ("!linux.namespaces[].type", Kind::Text),
-    ("linux.namespaces[].path", Kind::Text),
-    ("linux.uidMappings", Kind::Objects),
-    ("linux.gidMappings", Kind::Objects),
-    ("linux.devices", Kind::Objects),
-    ("!linux.devices[].type", Kind::Text),
-    ("!linux.devices[].path", Kind::Text),
-    ("linux.devices[].major", Kind::Whole),
-    ("linux.devices[].minor", Kind::Whole),
-    ("linux.devices[].fileMode", Kind::Id),
-    ("linux.devices[].uid", Kind::Id),
-    ("linux.devices[].gid", Kind::Id),
-    ("linux.resources", Kind::Object),
-    ("linux.resources.devices", Kind::Objects),
-    ("!linux.resources.devices[].allow", Kind::Flag),
-    ("linux.resources.devices[].access", Kind::Text),
-    ("linux.rootfsPropagation", Kind::Propagation),
-    ("linux.maskedPaths", Kind::Texts),
-    ("linux.readonlyPaths", Kind::Texts),
-    ("linux.mountLabel", Kind::Text),
-    ("linux.sysctl", Kind::TextMap),
-    ("linux.seccomp", Kind::Object),
-];
+use super::schema::{Kind, SHAPES};
 
 /// Checks all fields, and that there is a program to run.
 ///
 /// # Errors
 /// When a field is missing or of another type; the message has its path.
 pub fn check(config: &Value) -> Result<()> {
-    for (path, kind) in SHAPES {
-        let (path, required) = path.strip_prefix('!').map_or((*path, false), |path| (path, true));
-        let (parent, field) = path.rsplit_once('.').unwrap_or(("", path));
-        for (place, object) in at(config, parent) {
-            let place = if place.is_empty() { field.to_owned() } else { format!("{place}.{field}") };
-            match object.get(field) {
-                Some(value) if !fits(value, *kind) => bail!("{place} is not {}", expected(*kind)),
-                None if required => bail!("it has no {place}"),
-                _ => {}
+    for (places, fields) in SHAPES {
+        for (place, object) in places.iter().flat_map(|place| at(config, place)) {
+            for (field, kind) in *fields {
+                let (field, required) =
+                    field.strip_prefix('!').map_or((*field, false), |field| (field, true));
+                let values = step(&place, object, field);
+                if required && values.is_empty() {
+                    bail!("it has no {}", below(&place, field));
+                }
+                if let Some((place, value)) = values.iter().find(|(_, value)| !fits(value, *kind)) {
+                    bail!("{place} is {}not {}", shown(value), expected(*kind));
+                }
             }
         }
     }
@@ -114,54 +34,85 @@ pub fn check(config: &Value) -> Result<()> {
 /// Every value at `path` with the path it was found at.
 fn at<'a>(config: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
     let mut found = vec![(String::new(), config)];
-    for step in path.split('.').filter(|step| !step.is_empty()) {
-        let (field, each) = step.strip_suffix("[]").map_or((step, false), |field| (field, true));
-        let mut next = Vec::new();
-        for (place, value) in found {
-            let place = if place.is_empty() { field.to_owned() } else { format!("{place}.{field}") };
-            match value.get(field) {
-                Some(Value::Array(list)) if each => {
-                    next.extend(
-                        list.iter().enumerate().map(|(index, value)| (format!("{place}[{index}]"), value)),
-                    );
-                }
-                Some(value) if !each => next.push((place, value)),
-                _ => {}
+    for field in path.split('.').filter(|field| !field.is_empty()) {
+        let (field, each) = field.strip_suffix("[]").map_or((field, false), |field| (field, true));
+        let fields = found.iter().flat_map(|(place, value)| step(place, value, field));
+        let elements = |(place, value): (String, &'a Value)| match value {
+            Value::Array(list) if each => {
+                list.iter().enumerate().map(|(index, value)| (format!("{place}[{index}]"), value)).collect()
             }
-        }
-        found = next;
+            _ if each => Vec::new(),
+            value => vec![(place, value)],
+        };
+        found = fields.flat_map(elements).collect();
     }
     found
 }
 
-fn fits(value: &Value, kind: Kind) -> bool {
-    let id = |value: &Value| value.as_u64().is_some_and(|number| u32::try_from(number).is_ok());
-    let all = |fit: fn(&Value) -> bool| value.as_array().is_some_and(|list| list.iter().all(fit));
-    match kind {
-        Kind::Text => value.is_string(),
-        Kind::Texts => all(Value::is_string),
-        Kind::Flag => value.is_boolean(),
-        Kind::Id => id(value),
-        Kind::Ids => value.as_array().is_some_and(|list| list.iter().all(id)),
-        Kind::Whole => value.is_u64() || value.is_i64(),
-        Kind::Object => value.is_object(),
-        Kind::Objects => all(Value::is_object),
-        Kind::Propagation => value.as_str().is_some_and(|text| PROPAGATIONS.contains(&text)),
-        Kind::TextMap => value.as_object().is_some_and(|map| map.values().all(Value::is_string)),
+/// The field of an object, `*` for all of them.
+fn step<'a>(place: &str, object: &'a Value, field: &str) -> Vec<(String, &'a Value)> {
+    match object {
+        Value::Object(map) if field == "*" => {
+            map.iter().map(|(field, value)| (below(place, field), value)).collect()
+        }
+        _ => object.get(field).map(|value| (below(place, field), value)).into_iter().collect(),
     }
 }
 
-fn expected(kind: Kind) -> &'static str {
+fn below(place: &str, field: &str) -> String {
+    if place.is_empty() { field.to_owned() } else { format!("{place}.{field}") }
+}
+
+fn whole(value: &Value) -> Option<i128> {
+    value.as_u64().map(i128::from).or_else(|| value.as_i64().map(i128::from))
+}
+
+fn fits(value: &Value, kind: Kind) -> bool {
+    let all = |fit: &dyn Fn(&Value) -> bool| value.as_array().is_some_and(|list| list.iter().all(fit));
+    let one = |value: &Value, texts: &[&str]| value.as_str().is_some_and(|text| texts.contains(&text));
+    let within = |value: &Value, from, to| whole(value).is_some_and(|number| (from..=to).contains(&number));
     match kind {
-        Kind::Text => "a text",
-        Kind::Texts => "a list of texts",
-        Kind::Flag => "true or false",
-        Kind::Id => "a whole number from 0 to 4294967295",
-        Kind::Ids => "a list of whole numbers from 0 to 4294967295",
-        Kind::Whole => "a whole number",
-        Kind::Object => "an object",
-        Kind::Objects => "a list of objects",
-        Kind::TextMap => "an object of texts",
-        Kind::Propagation => "a mount propagation such as rslave",
+        Kind::Text => value.is_string(),
+        Kind::Texts => all(&Value::is_string),
+        Kind::SomeTexts => all(&Value::is_string) && value.get(0).is_some(),
+        Kind::Flag => value.is_boolean(),
+        Kind::Whole(from, to) => within(value, from, to),
+        Kind::Ids => all(&|value| within(value, 0, u32::MAX.into())),
+        Kind::Object => value.is_object(),
+        Kind::Objects => all(&Value::is_object),
+        Kind::TextMap => value.as_object().is_some_and(|map| map.values().all(Value::is_string)),
+        Kind::One(texts) => one(value, texts),
+        Kind::Some(texts) => all(&|value| one(value, texts)),
+        Kind::Like(is_it, _) => value.as_str().is_some_and(is_it),
+    }
+}
+
+fn expected(kind: Kind) -> String {
+    match kind {
+        Kind::Text => "a text".to_owned(),
+        Kind::Texts => "a list of texts".to_owned(),
+        Kind::SomeTexts => "a list of one text or more".to_owned(),
+        Kind::Flag => "true or false".to_owned(),
+        Kind::Whole(i128::MIN, _) => "a whole number".to_owned(),
+        Kind::Whole(from, i128::MAX) => format!("a whole number from {from}"),
+        Kind::Whole(from, to) => format!("a whole number from {from} to {to}"),
+        Kind::Ids => "a list of whole numbers from 0 to 4294967295".to_owned(),
+        Kind::Object => "an object".to_owned(),
+        Kind::Objects => "a list of objects".to_owned(),
+        Kind::TextMap => "an object of texts".to_owned(),
+        Kind::One(texts) => format!("one of {}", texts.join(", ")),
+        Kind::Some(texts) => format!("a list of {}", texts.join(", ")),
+        Kind::Like(_, form) => form.to_owned(),
+    }
+}
+
+/// What stands there, unless it is long.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(_) | Value::Object(_) => String::new(),
+        value => {
+            let text = value.to_string();
+            if text.len() <= 60 { format!("{text}, ") } else { String::new() }
+        }
     }
 }

@@ -34,7 +34,7 @@ fn what_is_up_to_date_passes_untouched() {
         "process": { "unheard": [1, null, { "of": 2.5 }], "oomScoreAdj": -1000 },
         "linux": {
             "rootfsPropagation": "rslave",
-            "resources": { "devices": [{ "allow": false, "access": "rwm" }], "memory": { "limit": 18446744073709551615_u64 } },
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }], "memory": { "limit": 9223372036854775807_u64 } },
             "maskedPaths": ["/proc/kcore"], "x": { "y": null },
         },
         "annotations": { "a": "b" },
@@ -126,7 +126,7 @@ const OLD: &[[&str; 4]] = &[
         "linux.devices[0].fileMode 8576 has more than permission bits: 384 is used",
     ],
     [
-        r#"{"linux": {"seccomp": {"syscalls": [{"name": "read", "action": "SCMP_ACT_ALLOW", "args": null}]}}}"#,
+        r#"{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"name": "read", "action": "SCMP_ACT_ALLOW", "args": null}]}}}"#,
         "/linux/seccomp/syscalls/0",
         r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW"}"#,
         "linux.seccomp.syscalls is of an old schema: each name became names",
@@ -182,8 +182,11 @@ const WRONG: &[[&str; 2]] = &[
     ],
     [r#"{"platform": {"os": "solaris"}}"#, "platform.os is \"solaris\", not \"linux\""],
     [r#"{"process": {"args": []}}"#, "process.args is empty, so there is no program to run"],
-    [r#"{"process": {"args": "sh"}}"#, "process.args is not a list of texts"],
-    [r#"{"process": {"user": {"uid": -1}}}"#, "process.user.uid is not a whole number from 0 to 4294967295"],
+    [r#"{"process": {"args": "sh"}}"#, "process.args is \"sh\", not a list of texts"],
+    [
+        r#"{"process": {"user": {"uid": -1}}}"#,
+        "process.user.uid is -1, not a whole number from 0 to 4294967295",
+    ],
     [r#"{"process": {"cwd": "x"}}"#, "process.cwd is \"x\", not an absolute path"],
     [
         r#"{"process": {"capabilities": ["CAP_FLY"]}}"#,
@@ -210,7 +213,28 @@ const WRONG: &[[&str; 2]] = &[
     [r#"{"mounts": [{"destination": "/x"}, 3]}"#, "mounts is not a list of objects"],
     [
         r#"{"linux": {"rootfsPropagation": "up"}}"#,
-        "linux.rootfsPropagation is not a mount propagation such as rslave",
+        "linux.rootfsPropagation is \"up\", not one of private, shared, slave, unbindable, rprivate, rshared, rslave, runbindable",
+    ],
+    [
+        r#"{"linux": {"resources": {"memory": {"limit": "512M"}}}}"#,
+        "linux.resources.memory.limit is \"512M\", not a whole number from -9223372036854775808 to 9223372036854775807",
+    ],
+    [
+        r#"{"linux": {"namespaces": [{"type": "pid"}, {"type": "bogus"}]}}"#,
+        "linux.namespaces[1].type is \"bogus\", not one of mount, pid, network, uts, ipc, user, cgroup",
+    ],
+    [
+        r#"{"process": {"rlimits": [{"type": "NOFILE", "hard": 1, "soft": 1}]}}"#,
+        "process.rlimits[0].type is \"NOFILE\", not a limit such as RLIMIT_NOFILE",
+    ],
+    [
+        r#"{"linux": {"resources": {"cpu": {"shares": -1}}}}"#,
+        "linux.resources.cpu.shares is -1, not a whole number from 0 to 18446744073709551615",
+    ],
+    [r#"{"hooks": {"poststop": [{"args": ["x"]}]}}"#, "it has no hooks.poststop[0].path"],
+    [
+        r#"{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_LOG", "syscalls": "x"}}}"#,
+        "linux.seccomp.syscalls is \"x\", not a list of objects",
     ],
     [r#"{"linux": []}"#, "linux is not an object"],
 ];

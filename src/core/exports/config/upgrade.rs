@@ -51,6 +51,24 @@ pub fn upgrade(config: &mut Value, warnings: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
+/// Objects whose fields are looked at.
+const OBJECTS: [&str; 14] = [
+    "process",
+    "root",
+    "linux",
+    "resources",
+    "user",
+    "capabilities",
+    "hooks",
+    "consoleSize",
+    "blockIO",
+    "cpu",
+    "memory",
+    "network",
+    "pids",
+    "seccomp",
+];
+
 /// Go's `null` is absence; the schema knows none. Unknown objects, annotations and lists' elements are left alone.
 fn drop_nulls(place: &str, object: &mut Map<String, Value>, warnings: &mut Vec<String>) {
     object.retain(|field, value| {
@@ -59,16 +77,16 @@ fn drop_nulls(place: &str, object: &mut Map<String, Value>, warnings: &mut Vec<S
         }
         !value.is_null()
     });
-    for field in ["process", "root", "linux", "resources", "user", "capabilities", "hooks"] {
+    for field in OBJECTS {
         if let Some(inner) = object.get_mut(field).and_then(Value::as_object_mut) {
             drop_nulls(&format!("{place}{field}."), inner, warnings);
         }
     }
-    if let Some(mounts) = object.get_mut("mounts").and_then(Value::as_array_mut).filter(|_| place.is_empty())
-    {
-        for (index, mount) in mounts.iter_mut().enumerate() {
-            if let Some(mount) = mount.as_object_mut() {
-                drop_nulls(&format!("mounts[{index}]."), mount, warnings);
+    for field in ["mounts", "rlimits", "namespaces", "devices"] {
+        let list = object.get_mut(field).and_then(Value::as_array_mut);
+        for (index, element) in list.into_iter().flatten().enumerate() {
+            if let Some(element) = element.as_object_mut() {
+                drop_nulls(&format!("{place}{field}[{index}]."), element, warnings);
             }
         }
     }

@@ -65,6 +65,15 @@ pub enum Keeper {
     Machine(Utf8PathBuf),
 }
 
+impl Keeper {
+    /// The absolute path, whoever keeps it.
+    pub fn path(&self) -> Utf8PathBuf {
+        match self {
+            Self::Image(at) | Self::Machine(at) => Utf8Path::new("/").join(at),
+        }
+    }
+}
+
 /// Who keeps the host's absolute, normalized `path`, and where. Links in its parents are followed beneath the root; the
 /// last component is not.
 ///
@@ -113,10 +122,15 @@ fn names(path: &str) -> Vec<String> {
     path.split('/').filter(|name| !matches!(*name, "" | ".")).map(str::to_owned).collect()
 }
 
-/// `/etc` is `/usr/etc` in what an OSTree commit is made from.
+/// `/etc` is `/usr/etc` in what an OSTree commit is made from, and nowhere else is there a `/usr/etc`.
 fn etc(ground: &impl Ground, path: &Utf8Path) -> Result<Utf8PathBuf> {
-    if path != "etc" || ground.lies("usr/etc".into())? != Lies::Directory {
+    if path != "etc" && path != "usr/etc" {
         return Ok(path.to_owned());
+    }
+    match ground.lies("usr/etc".into())? {
+        Lies::Directory => {}
+        Lies::Nothing => return Ok("etc".into()),
+        _ => return Ok(path.to_owned()),
     }
     if ground.lies("etc".into())? == Lies::Directory {
         bail!(
@@ -202,6 +216,8 @@ pub(super) mod tests {
             (OSTREE, "/etc/etcd/etcd.conf", "image usr/etc/etcd/etcd.conf"),
             (PLAIN, "/etc/etcd/etcd.conf", "image etc/etcd/etcd.conf"),
             (OSTREE, "/usr/etc/x", "image usr/etc/x"),
+            (PLAIN, "/usr/etc/x", "image etc/x"),
+            (PLAIN, "/usr/etc", "image etc"),
             (OSTREE, "/usr/share/polkit-1/x", "image usr/share/polkit-1/x"),
             (OSTREE, "/bin/x", "image usr/bin/x"),
             (OSTREE, "/usr/local/bin/etcdctl", "machine /var/usrlocal/bin/etcdctl"),
@@ -224,6 +240,12 @@ pub(super) mod tests {
             (
                 &["etc/", "usr/etc/"][..],
                 "/etc/x",
+                "placing host files below /etc: the target has both /etc and /usr/etc as directories, \
+              so nobody can tell which one the host will get; remove one",
+            ),
+            (
+                &["etc/", "usr/etc/"][..],
+                "/usr/etc/x",
                 "placing host files below /etc: the target has both /etc and /usr/etc as directories, \
               so nobody can tell which one the host will get; remove one",
             ),

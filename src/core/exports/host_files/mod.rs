@@ -223,4 +223,4 @@ impl Listing<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -55,8 +55,13 @@ pub struct Decided {
 /// can put something.
 pub fn decide(ground: &impl Ground, files: &[HostFile], seeding: &Seeding<'_>) -> Result<Decided> {
     let mut decided = Decided::default();
+    let mut taken = BTreeMap::new();
     for file in files {
-        match keeper(ground, Utf8Path::new(&file.path))? {
+        let kept = keeper(ground, Utf8Path::new(&file.path))?;
+        if !take(&mut taken, kept.path(), file)? {
+            continue;
+        }
+        match kept {
             Keeper::Image(at) => decided.place(ground, at, file, seeding)?,
             Keeper::Machine(at) => decided.seed(&at, file, seeding)?,
         }
@@ -67,6 +72,31 @@ pub fn decide(ground: &impl Ground, files: &[HostFile], seeding: &Seeding<'_>) -
         }
     }
     Ok(decided)
+}
+
+/// Notes that `file` comes to lie at `at`; false for a directory that another one is at already, by a link of the target.
+///
+/// # Errors
+/// When something else lies there: only one of them would reach the host.
+fn take<'a>(
+    taken: &mut BTreeMap<Utf8PathBuf, &'a HostFile>,
+    at: Utf8PathBuf,
+    file: &'a HostFile,
+) -> Result<bool> {
+    let directory = |file: &HostFile| matches!(file.node, HostNode::Directory(_));
+    match taken.get(&at) {
+        Some(other) if directory(other) && directory(file) => Ok(false),
+        Some(other) => bail!(
+            "placing host file {}: {} comes to lie at {at} too, by links of the target; leave one of them out, or give it \
+             another path by renameFiles",
+            file.path,
+            other.path
+        ),
+        None => {
+            taken.insert(at, file);
+            Ok(true)
+        }
+    }
 }
 
 impl Decided {
@@ -124,7 +154,9 @@ impl Decided {
         // `:` spares a directory that the machine has already; without it systemd would set mode and owner at each boot.
         let once = |stat: &Stat| format!(":{:04o} :{} :{}", stat.mode, stat.uid, stat.gid);
         let path = super::super::tmpfiles::field(at.as_str());
-        if stat.xattrs.is_some() {
+        // What is bound from the bundle has them.
+        let copied = !matches!(&file.node, HostNode::File { stat, .. } if stat.mode & 0o111 != 0);
+        if copied && stat.xattrs.is_some() {
             self.warnings.push(format!("{}: extended attributes do not reach {at}", file.path));
         }
         match &file.node {

@@ -241,3 +241,45 @@ fn what_the_target_has_stays_unless_it_is_allowed() {
     );
     assert_eq!(conflict(&["etc/", "etc/d/"], &[]).unwrap().placed, []);
 }
+
+#[test]
+fn two_host_files_at_one_place_of_the_target_are_refused() {
+    let target = ["usr/", "usr/bin/", "usr/etc/", "var/", "bin -> usr/bin", "opt -> var/opt"];
+    for (entries, path, other, at) in [
+        (&["bin/", "bin/zz", "usr/", "usr/bin/", "usr/bin/zz"][..], "/usr/bin/zz", "/bin/zz", "/usr/bin/zz"),
+        (&["bin/", "bin/zz", "usr/", "usr/bin/", "usr/bin/zz/"], "/usr/bin/zz", "/bin/zz", "/usr/bin/zz"),
+        (&["opt/", "opt/c", "var/", "var/opt/", "var/opt/c"], "/var/opt/c", "/opt/c", "/var/opt/c"),
+        (&["opt/", "opt/c*", "var/", "var/opt/", "var/opt/c*"], "/var/opt/c", "/opt/c", "/var/opt/c"),
+        (&["etc/", "etc/c", "usr/", "usr/etc/", "usr/etc/c"], "/usr/etc/c", "/etc/c", "/usr/etc/c"),
+    ] {
+        assert_eq!(
+            decided(entries, &target, &[], &[path, other]).unwrap_err().to_string(),
+            format!(
+                "placing host file {path}: {other} comes to lie at {at} too, by links of the target; leave one of them \
+                 out, or give it another path by renameFiles"
+            )
+        );
+    }
+    let directories = ["opt/", "opt/c/", "var/", "var/opt/", "var/opt/c/"];
+    let decided = decided(&directories, &target, &[], &[]).unwrap();
+    assert_eq!(decided.tmpfiles, "d /var/opt/c :0755 :0 :0 - -\n");
+}
+
+#[test]
+fn attributes_are_missed_only_where_a_file_is_copied() {
+    let mut files = list(
+        &tree(&["var/", "var/lib/", "var/lib/copied", "var/lib/bound*"]),
+        &settings(&[]),
+        &BTreeMap::new(),
+        &mut Vec::new(),
+    )
+    .unwrap();
+    for file in &mut files {
+        if let HostNode::File { stat, .. } = &mut file.node {
+            stat.xattrs = Some(Box::new([(b"user.x"[..].into(), b"1"[..].into())].into()));
+        }
+    }
+    let seeding = Seeding { unit: None, bundle: "/b".into(), allow_conflicts: &[] };
+    let decided = decide(&Listed::new(&["var/"]), &files, &seeding).unwrap();
+    assert_eq!(decided.warnings, ["/var/lib/copied: extended attributes do not reach /var/lib/copied"]);
+}

@@ -90,13 +90,17 @@ pub fn render(source: &Source<'_>) -> Result<Rendered> {
     let unit = wanted.then(|| rendering.file(unit::FILE, service));
     let lines = source.brought.tmpfiles.as_ref().map(|text| rendering.file(tmpfiles::FILE, text));
     let renames = render_renames(source, &settings, &mut rendering);
-    // Where files go is unknown without their new names.
-    let host = if rendering.is_clean() {
-        render_host_files(source, &settings, &renames, &mut rendering, &mut used, &mut warnings)?
-    } else {
-        Host::default()
+    let clean = rendering.is_clean();
+    // Without its value a new name may be none at all; then the files are looked at by their old ones, to tell what else lacks.
+    let renames = if clean { renames } else { Default::default() };
+    let host = render_host_files(source, &settings, &renames, &mut rendering, &mut used, &mut warnings);
+    // Without its value a new name may be none at all, so that missing values are told first.
+    let host = match host {
+        Err(error) if clean => return Err(error),
+        host => host,
     };
     rendering.finish()?;
+    let host = host?;
 
     used.extend(template::variables(service));
     used.extend(source.brought.tmpfiles.iter().flat_map(|text| template::variables(text)));

@@ -153,3 +153,18 @@ fn an_image_without_anything_of_ours_is_an_ordinary_one() {
             && !nothing(&[("hostfs/x", "")])
     );
 }
+
+#[test]
+fn variables_of_host_files_are_told_with_all_others() {
+    let settings = r#"{"version": "1.0", "renameFiles": {"/etc/a": "/etc/$GONE"}, "installedFilesTemplate": ["/etc/a", "/etc/b"]}"#;
+    let image = Image::new(&[
+        ("manifest.json", settings),
+        ("service.template", "[Service]\nExecStart=$EXEC_START $FIRST\n"),
+        ("hostfs/etc/a", "$SECOND"),
+        ("hostfs/etc/b", "$THIRD"),
+    ]);
+    let error = image.render(&[], false).unwrap_err();
+    for name in ["FIRST", "SECOND", "THIRD", "GONE"] {
+        assert!(error.contains(name), "{name} in {error}");
+    }
+}

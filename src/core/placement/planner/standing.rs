@@ -19,6 +19,25 @@ pub(super) struct Shared {
     pub aside: Option<PlacedLeaf>,
 }
 
+/// Refuses a container that places two things at one path: the last one would win, and the record would know only it.
+///
+/// # Errors
+/// When it does.
+pub(super) fn once(
+    name: &ContainerName,
+    directories: &[(Utf8PathBuf, Stat)],
+    placed: &[(Utf8PathBuf, PlacedLeaf)],
+) -> Result<()> {
+    let mut taken = BTreeSet::new();
+    let paths = directories.iter().map(|it| &it.0).chain(placed.iter().map(|it| &it.0));
+    for path in paths {
+        if !taken.insert(path) {
+            bail!("placing container {name}: it has two things for /{path}; rename or leave out one of them");
+        }
+    }
+    Ok(())
+}
+
 impl<G: Ground> Planner<'_, G> {
     /// The other container that has something at `path`, and what.
     fn of_another(&self, name: &ContainerName, path: &Utf8Path) -> Option<(&ContainerName, &Placed)> {
