@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use sysctr_core::exports::template::{Wrong, render};
+use sysctr_tests::Random;
 
 /// For each line `[text, values]`: `["ok", text]`, `["undefined", name]` or `["malformed", line, column]`.
 const ORACLE: &str = r#"
@@ -58,19 +59,6 @@ const FRAGMENTS: &[&str] = &[
     "\u{0}",
     "'",
 ];
-
-/// xorshift64*: the same texts at every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let bound = u64::try_from(bound).expect("a small number");
-        usize::try_from((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound).expect("below the bound")
-    }
-}
 
 fn answers(cases: &[String], values: &BTreeMap<String, String>) -> Vec<Value> {
     let mut python = Command::new("python3")

@@ -6,18 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use sysctr_compose::cli::Cli;
-
-/// xorshift64*, good enough to choose bytes.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap_or(0) % bound
-    }
-}
+use sysctr_tests::Random;
 
 fn change(bytes: &mut Vec<u8>, random: &mut Random) -> String {
     let at = random.below(bytes.len());

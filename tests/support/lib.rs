@@ -18,6 +18,7 @@ pub mod crafted;
 pub mod fixture;
 pub mod listing;
 pub mod oracle;
+pub mod random;
 pub mod runtime;
 pub mod unit;
 
@@ -27,6 +28,7 @@ pub use compose::{Compose, Program};
 pub use crafted::{Crafted, Layer, Packing};
 pub use fixture::{Image, Root};
 pub use listing::{Listing, Mtimes};
+pub use random::Random;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,19 @@
+//! Chance that repeats itself: the same choices at every run.
+
+/// xorshift64*, good enough to choose inputs. Its seed is not 0.
+#[derive(Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number below `bound`.
+    ///
+    /// # Panics
+    /// When `bound` is 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let bound = u64::try_from(bound).expect("a small number");
+        usize::try_from((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound).expect("below the bound")
+    }
+}
