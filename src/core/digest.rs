@@ -41,6 +41,14 @@ impl Digest {
         &self.0
     }
 
+    /// The digest that these 64 hexadecimal digits are, without the algorithm.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn from_hex(hex: &str) -> Result<Self, InvalidDigest> {
+        format!("sha256:{hex}").parse()
+    }
+
     /// The 64 hexadecimal digits, without the algorithm.
     pub fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

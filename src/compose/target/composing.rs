@@ -16,6 +16,7 @@ use sysctr_core::record::{Embedded, from_json};
 use sysctr_core::store::contents::{ObjectContents, ObjectStore};
 use sysctr_core::store::object::{DirRef, DirTree, FileKind, ObjectKind, dirmeta};
 use sysctr_core::store::repo::{Durability, Objects, RepoMode};
+use sysctr_core::store::tree;
 use sysctr_core::tree::{ContentId, Stat};
 
 use super::beneath;
@@ -26,7 +27,6 @@ use super::host_tree::{HostTree as _, Unkept};
 use super::labels::{Kind, Labels};
 use super::marks;
 use super::revision::{Revision, Written};
-use super::rootfs::Rootfs;
 use super::snapshot::{At, Last, Snapshot};
 use crate::interrupt::Interrupt;
 
@@ -357,7 +357,10 @@ impl New<'_> {
 
     fn bundle(&mut self, path: &Utf8Path, bundle: &Bundle) -> Result<DirRef> {
         let contents = self.composing.contents(&bundle.name);
-        let rootfs = Rootfs::new(contents, &bundle.tree).write(self)?;
-        self.bundle_of(&bundle.name, path, &bundle.files, rootfs)
+        let label = self.labels.as_ref().map(Labels::roots);
+        let interrupt = self.interrupt;
+        let rootfs = tree::stage(&bundle.tree, &contents, label, &|| Ok(interrupt.check()?))?;
+        self.needed.extend(rootfs.objects);
+        self.bundle_of(&bundle.name, path, &bundle.files, rootfs.root)
     }
 }

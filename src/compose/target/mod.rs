@@ -6,7 +6,7 @@
 //!
 //! [`branch`] is the other door: a commit in, a new commit out and a ref moved. Behind it: `snapshot` (paths in a commit's
 //! tree), `commit` (libostree), `graft` (the tree with changes), `composing` and `revision` (one new commit from begin to the moved ref),
-//! `rootfs` (an image's objects), `labels` and `relabel` (SELinux), `committed` and `read_back` (looking at it).
+//! `labels` and `relabel` (SELinux), `committed` and `read_back` (looking at it).
 //! [`signing`] has keys, `commit/signatures` what is done with them. [`rollout`] is a branch whose commits are deployed
 //! (`commit/deployments`).
 //!
@@ -33,7 +33,6 @@ mod recover;
 mod relabel;
 mod revision;
 pub mod rollout;
-mod rootfs;
 mod scan;
 pub mod signing;
 mod snapshot;

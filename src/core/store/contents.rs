@@ -183,6 +183,11 @@ impl ObjectContents {
         Ok(bytes)
     }
 
+    /// Where they are staged.
+    pub(super) fn objects(&self) -> &Objects {
+        &self.store.objects
+    }
+
     fn key(&self, diff_id: &Digest) -> Key {
         Key { diff_id: *diff_id, label: self.label.as_deref().map(<[u8]>::to_vec) }
     }

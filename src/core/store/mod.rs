@@ -1,14 +1,18 @@
 //! Objects of OSTree repositories: what they are as bytes, and how they get into a repository's directory. No
-//! libostree here; the transaction, the refs and the commit object are its business.
+//! libostree here; in other people's repositories the transaction, the refs and the commit object are its business.
 //!
 //! From the bottom up: `variant` (framing), [`object`] (bytes and checksums), [`repo`] (a repository's directories, what
 //! is staged and published), `write` (a file object in each mode), [`layers`] (what is known of layers), `pool` (threads),
-//! [`contents`] (an image's files on their way in).
+//! [`contents`] (an image's files on their way in), [`tree`] (an image's tree over them). [`own_repo`] is the host's own
+//! repository: commits, refs, and [`checkout`] by hard links.
 
+pub mod checkout;
 pub mod contents;
 pub mod layers;
 pub mod object;
+pub mod own_repo;
 mod pool;
 pub mod repo;
+pub mod tree;
 mod variant;
 pub mod write;

@@ -26,6 +26,8 @@ pub enum ObjectKind {
     DirTree,
     /// A directory's owner, mode and attributes.
     DirMeta,
+    /// A root directory with a name for people.
+    Commit,
 }
 
 /// What a file object is.
@@ -208,6 +210,36 @@ fn read_checksum(bytes: &[u8]) -> Result<Digest> {
     match <[u8; 32]>::try_from(bytes) {
         Ok(bytes) => Ok(Digest::from_bytes(bytes)),
         Err(_) => bail!("a checksum in it has {} bytes", bytes.len()),
+    }
+}
+
+/// The object of a commit without parent and metadata: `(a{sv}aya(say)sstayay)`. Its time stamp is 0: nothing of ours has a
+/// clock.
+pub fn commit(root: DirRef, subject: &str) -> Vec<u8> {
+    tuple(&[
+        Member::Variable(b""),
+        Member::Variable(b""),
+        Member::Variable(b""),
+        Member::Variable(&text(subject.as_bytes())),
+        Member::Variable(&text(b"")),
+        Member::Number(0),
+        Member::Variable(root.tree.as_bytes()),
+        Member::Variable(root.meta.as_bytes()),
+    ])
+}
+
+/// Reads the object of a commit that [`commit`] made; tells its root.
+///
+/// # Errors
+/// When `bytes` are not exactly such an object.
+pub fn read_commit(bytes: &[u8]) -> Result<DirRef> {
+    let subject = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let begin = (subject.len() + 2).next_multiple_of(8) + 8;
+    let checksum = |at: usize| read_checksum(bytes.get(at..at + 32).unwrap_or_default());
+    let root = DirRef { tree: checksum(begin)?, meta: checksum(begin + 32)? };
+    match std::str::from_utf8(subject) {
+        Ok(subject) if commit(root, subject) == bytes => Ok(root),
+        _ => bail!("it is no commit of ours"),
     }
 }
 

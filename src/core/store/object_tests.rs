@@ -164,3 +164,24 @@ proptest! {
         }
     }
 }
+
+/// Golden values: `ostree commit --no-bindings --timestamp=@0` (libostree 2022.7) of an empty directory of root with 0755.
+#[test]
+fn commits_are_those_of_libostree() {
+    let hex = |hex| Digest::from_hex(hex).unwrap();
+    let root = DirRef {
+        tree: hex("6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"),
+        meta: hex("446a0ef11b7cc167f3b603e585c7eeeeb675faa412d5ec73f62988eb0b6c5488"),
+    };
+    assert_eq!(Digest::of(&dirmeta(&Stat::implied(0o755))), root.meta);
+    let bytes = commit(root, "web.1");
+    assert_eq!(Digest::of(&bytes).hex(), "b99c7867560d6785531356fa8aaab4d9965ee37f6c3323994da9c1dc47ba137c");
+    for subject in ["", "web.1", "a name of sixteen", &"long".repeat(100)] {
+        let bytes = commit(root, subject);
+        assert_eq!(read_commit(&bytes).unwrap(), root, "{subject}");
+        for cut in 0..bytes.len() {
+            assert!(read_commit(&bytes[..cut]).is_err(), "{subject} cut to {cut}");
+        }
+        assert!(read_commit(&[&bytes[..], b"\0"].concat()).is_err());
+    }
+}

@@ -64,6 +64,7 @@ pub(super) fn loose_path(mode: RepoMode, checksum: &Digest, kind: ObjectKind) ->
         (ObjectKind::File, _) => "file",
         (ObjectKind::DirTree, _) => "dirtree",
         (ObjectKind::DirMeta, _) => "dirmeta",
+        (ObjectKind::Commit, _) => "commit",
     };
     let hex = checksum.hex();
     format!("{}/{}.{extension}", &hex[..2], &hex[2..])

@@ -43,12 +43,16 @@ pub(super) fn array(elements: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     body
 }
 
-/// A tuple whose members need no alignment. Each says whether its size is fixed; the last one's end is the tuple's.
+/// A tuple. Each member says whether its size is fixed; the last one's end is the tuple's.
 pub(super) fn tuple(members: &[Member<'_>]) -> Vec<u8> {
     let (mut body, mut ends) = (Vec::new(), Vec::new());
     for (number, member) in members.iter().enumerate() {
         match member {
             Member::Fixed(bytes) => body.extend_from_slice(bytes),
+            Member::Number(number) => {
+                body.resize(body.len().next_multiple_of(8), 0);
+                body.extend_from_slice(&number.to_be_bytes());
+            }
             Member::Variable(bytes) => {
                 body.extend_from_slice(bytes);
                 if number + 1 < members.len() {
@@ -62,10 +66,12 @@ pub(super) fn tuple(members: &[Member<'_>]) -> Vec<u8> {
     body
 }
 
-/// A member of a tuple, serialized.
+/// A member of a tuple, serialized. Only a number needs alignment, and it is never the last.
 pub(super) enum Member<'a> {
     /// Of a type of fixed size.
     Fixed(&'a [u8]),
+    /// Eight bytes, aligned to eight. OSTree's numbers are big-endian.
+    Number(u64),
     /// Of a type of variable size.
     Variable(&'a [u8]),
 }
