@@ -23,6 +23,7 @@ const CORE: &[&str] = &[
     "exports",
     "prepare",
     "placement",
+    "container",
 ];
 const COMPOSE: &[&str] = &[
     "manifest",
@@ -78,6 +79,7 @@ const COMPUTING: &[&str] = &[
     "exports",
     "prepare",
     "placement",
+    "container",
 ];
 const IMPURE: &[&str] = &[
     "std::fs",

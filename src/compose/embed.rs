@@ -1,32 +1,23 @@
 //! One container: from its image's layers to everything that is placed.
 
-mod dumped;
-mod outside;
 mod standing;
-mod users;
-
-use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use sysctr_core::arch::Architecture;
-use sysctr_core::digest::{Digest, Hasher};
+use sysctr_core::container::{self, Subject, needed};
+use sysctr_core::digest::Digest;
 use sysctr_core::epoch::Epoch;
-use sysctr_core::exports::brought::MAX_BYTES;
 use sysctr_core::image::ResolvedImage;
-use sysctr_core::image::flatten::{Limits, Odd, Progress, READING, flatten};
+use sysctr_core::image::flatten::{Limits, Odd, Progress, flatten};
 use sysctr_core::name::GroupName;
-use sysctr_core::place;
 use sysctr_core::placement::{Clash, Draft, Root};
-use sysctr_core::prepare::{self, MountTarget, Prepared, Target, prepare};
-use sysctr_core::record::{ImageRecord, LeftOutRecord, Record, Signer, TreeRecord, VERSION, to_json};
+use sysctr_core::prepare::{Prepared, Target};
+use sysctr_core::record::{LeftOutRecord, Record, Signer};
 use sysctr_core::settings::AbsolutePath;
 use sysctr_core::store::layers::KnownLayers;
-use sysctr_core::tree::{ContentId, ImageTree, Leaf};
+use sysctr_core::tree::ImageTree;
 
-use dumped::dumped;
-use outside::HostFiles;
 use standing::{Standing, Unfit};
-use users::{GROUP, MAX_USERS_BYTES, PASSWD, Users, needed, users};
 
 use crate::manifest::Container;
 use crate::shelf::Shelf;
@@ -82,34 +73,24 @@ pub struct Earlier<'a> {
 }
 
 impl Chosen<'_> {
-    /// Digest over everything that decides the container's bytes. Every part is preceded by its length, so that
-    /// different parts never make the same text.
-    pub fn inputs(&self) -> Digest {
-        let index = self.image.index.map(String::from).unwrap_or_default();
-        let manifest = self.image.manifest.as_ref().map(|it| it.digest.to_string()).unwrap_or_default();
-        let parts = [
-            prepare::RENDERING.to_string(),
-            self.container.name.to_string(),
-            self.group.to_string(),
-            self.container.image.to_string(),
-            index,
-            manifest,
-            self.image.config_document.digest.to_string(),
-            self.runtime.to_string(),
-            self.architecture.to_string(),
-            self.epoch.seconds().to_string(),
-            READING.to_string(),
-        ];
-        // Only where there are any, so that images without signatures keep the inputs that they had.
-        let signed_by = self.signed_by.first().map(|_| to_json(&self.signed_by)).unwrap_or_default();
-        let last = [&to_json(&self.container.settings)[..], &signed_by];
-        let last = last.into_iter().filter(|part| !part.is_empty());
-        let mut hasher = Hasher::default();
-        for part in parts.iter().map(String::as_bytes).chain(last) {
-            hasher.update(&(part.len() as u64).to_be_bytes());
-            hasher.update(part);
+    /// As the road of all containers takes it.
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            name: &self.container.name,
+            group: self.group,
+            settings: &self.container.settings,
+            reference: &self.container.image,
+            image: &self.image,
+            runtime: &self.runtime,
+            architecture: self.architecture,
+            epoch: self.epoch,
+            signed_by: &self.signed_by,
         }
-        hasher.finish()
+    }
+
+    /// See [`Subject::inputs`].
+    pub fn inputs(&self) -> Digest {
+        self.subject().inputs()
     }
 
     /// What happens when a unit of the host has its name.
@@ -127,7 +108,7 @@ impl Chosen<'_> {
         mut standing: impl Iterator<Item = &'r Record>,
         known: Option<&KnownLayers<'_>>,
     ) -> Result<()> {
-        if standing.any(|record| self.has_root(record)) {
+        if standing.any(|record| self.subject().has_root(record)) {
             return Ok(());
         }
         let Container { name, image, .. } = self.container;
@@ -151,7 +132,7 @@ impl Chosen<'_> {
     ) -> Result<Embedded> {
         let doing = || format!("embedding container {} from {}", self.container.name, self.container.image);
         let mut unfit = None;
-        if let Some(record) = known.here.filter(|record| self.has_root(record)) {
+        if let Some(record) = known.here.filter(|record| self.subject().has_root(record)) {
             match self.amend(record, target, shelf) {
                 Ok(Some(embedded)) => return Ok(embedded),
                 Ok(None) => {}
@@ -161,7 +142,7 @@ impl Chosen<'_> {
                 },
             }
         }
-        if let Some(earlier) = known.earlier.filter(|earlier| self.has_root(earlier.record)) {
+        if let Some(earlier) = known.earlier.filter(|earlier| self.subject().has_root(earlier.record)) {
             match self.adopt(earlier, target, shelf) {
                 Ok(Some(embedded)) => return Ok(embedded),
                 Ok(None) => {}
@@ -181,14 +162,6 @@ impl Chosen<'_> {
         Ok(embedded)
     }
 
-    /// Whether an embedded container has the root that this one's layers make, but for mount targets.
-    fn has_root(&self, record: &Record) -> bool {
-        let (image, tree) = (&record.image, &record.tree);
-        (image.config, &image.diff_ids) == (self.image.config_document.digest, &self.image.config.diff_ids)
-            && (tree.epoch, tree.reading) == (self.epoch.seconds(), READING)
-            && record.version == VERSION
-    }
-
     /// The container by the layers of its image.
     fn read(
         &self,
@@ -205,10 +178,8 @@ impl Chosen<'_> {
             store = second;
         }
         let read = |id, max| shelf.content(name, &store, id, max);
-        let prepared = self.prepare(&flattened.tree, target, &read)?;
-        let left_out = flattened.left_out.iter();
-        let left_out =
-            left_out.map(|it| LeftOutRecord { path: shown(it.path.as_bytes()), kind: it.kind }).collect();
+        let prepared = self.subject().prepare(&flattened.tree, target, &read)?;
+        let left_out = container::left_out(&flattened.left_out);
         let embedded = self.draft(flattened.tree, Root::Made, left_out, prepared)?;
         Ok(Embedded { odd: flattened.odd, ..embedded })
     }
@@ -217,7 +188,7 @@ impl Chosen<'_> {
     /// tells what of it is not as it was made.
     fn amend(&self, record: &Record, target: &dyn Target, shelf: &impl Shelf) -> Result<Option<Embedded>> {
         let standing = Standing::open(record, target)?;
-        let prepared = self.prepare(standing.tree(), target, &|id, max| standing.read(id, max))?;
+        let prepared = self.subject().prepare(standing.tree(), target, &|id, max| standing.read(id, max))?;
         let Some(changes) = standing.changes(&prepared.mount_targets)? else { return Ok(None) };
         standing.stage(&prepared.host, || shelf.store(&self.container.name))?;
         let left_out = record.tree.left_out.clone();
@@ -234,7 +205,7 @@ impl Chosen<'_> {
     ) -> Result<Option<Embedded>> {
         let Earlier { record, tree, commit } = earlier;
         let standing = Standing::open(record, tree)?;
-        let prepared = self.prepare(standing.tree(), target, &|id, max| standing.read(id, max))?;
+        let prepared = self.subject().prepare(standing.tree(), target, &|id, max| standing.read(id, max))?;
         if standing.changes(&prepared.mount_targets)?.is_none_or(|changes| !changes.is_empty()) {
             return Ok(None);
         }
@@ -244,154 +215,14 @@ impl Chosen<'_> {
         self.draft(standing.into_tree(), root, left_out, prepared).map(Some)
     }
 
-    fn prepare(&self, tree: &ImageTree, target: &dyn Target, read: ReadContent<'_>) -> Result<Prepared> {
-        let database = |path| match users(tree, path)? {
-            Users::None => Ok(None),
-            Users::Empty => Ok(Some(Vec::new())),
-            Users::Content(id) => read(id, MAX_USERS_BYTES).map(Some),
-        };
-        let (passwd, group) = (database(PASSWD)?, database(GROUP)?);
-        prepare(&prepare::Input {
-            source: prepare::Source {
-                name: &self.container.name,
-                settings: &self.container.settings,
-                image: &self.image.config,
-                tree,
-                passwd: passwd.as_deref(),
-                group: group.as_deref(),
-                architecture: self.architecture,
-            },
-            runtime: &self.runtime,
-            config: &self.image.config_document.digest,
-            image_name: &self.image_name(),
-            read: &|leaf| match leaf {
-                Leaf::File { content: Some(id), .. } => read(*id, MAX_BYTES),
-                Leaf::File { .. } | Leaf::Symlink { .. } => Ok(Vec::new()),
-            },
-            target,
-        })
-    }
-
-    /// What templates get as the image's name: nothing of a path on this machine.
-    fn image_name(&self) -> String {
-        let text = self.container.image.to_string();
-        match text.strip_prefix("docker://") {
-            Some(name) => name.to_owned(),
-            None => self.container.image.default_name(),
-        }
-    }
-
-    /// `tree` is the image's.
     fn draft(
         &self,
-        mut tree: ImageTree,
+        tree: ImageTree,
         root: Root,
         left_out: Vec<LeftOutRecord>,
         prepared: Prepared,
     ) -> Result<Embedded> {
-        let name = &self.container.name;
-        make_mount_targets(&mut tree, &prepared.mount_targets)?;
-        let (digest, dump) = dumped(&tree)?;
-        let tree_record = TreeRecord {
-            digest,
-            entries: tree.entries(),
-            bytes: tree.file_bytes(),
-            epoch: self.epoch.seconds(),
-            reading: READING,
-            mount_targets: prepared
-                .mount_targets
-                .iter()
-                .map(|target| shown(target.path.as_bytes()))
-                .collect(),
-            left_out,
-        };
-        let record = self.record(tree_record, &prepared);
-        let mut files = self.documents();
-        let mut stats = BTreeMap::new();
-        for (file, (bytes, stat)) in &prepared.files {
-            files.insert(file.clone(), bytes.clone());
-            stats.insert(file.clone(), stat.clone());
-        }
-        files.insert(place::TREE_DUMP.to_owned(), dump);
-        if let Some(tmpfiles) = &prepared.tmpfiles {
-            files.insert(place::tmpfiles_name(name), tmpfiles.clone());
-        }
-        if !prepared.config_json.is_empty() {
-            files.insert(place::CONFIG_JSON.to_owned(), prepared.config_json.clone());
-        }
-        if !prepared.unit.is_empty() {
-            files.insert(name.unit(), prepared.unit.clone());
-        }
-        let host = HostFiles::of(name, &tree, &self.container.settings, &prepared.host, &prepared.contents)?;
-        let placed = outside::leaves(name, &prepared, host.leaves);
-        let draft = Draft {
-            record,
-            inputs: self.inputs(),
-            tree,
-            root,
-            files,
-            stats,
-            directories: host.directories,
-            placed,
-            clash: self.clash(),
-            allowed: host.allowed,
-        };
+        let draft = self.subject().draft(tree, root, left_out, &prepared)?;
         Ok(Embedded { draft, warnings: prepared.warnings, odd: Vec::new() })
-    }
-
-    fn record(&self, tree: TreeRecord, prepared: &Prepared) -> Record {
-        let settings = &self.container.settings;
-        Record {
-            version: VERSION,
-            name: self.container.name.clone(),
-            group: self.group.clone(),
-            image: ImageRecord {
-                source: self.container.image.to_string(),
-                index: self.image.index,
-                manifest: self.image.manifest.as_ref().map(|it| it.digest),
-                config: self.image.config_document.digest,
-                diff_ids: self.image.config.diff_ids.clone(),
-                architecture: self.image.config.architecture.clone(),
-                signed_by: self.signed_by.clone(),
-            },
-            origin: prepare::origin(&self.image.config_document.digest, settings),
-            update: settings.update.clone(),
-            runtime: self.runtime.clone(),
-            fallback: settings.fallback,
-            launch: prepared.launch.clone(),
-            tree,
-            files: BTreeMap::new(),
-            placed: BTreeMap::new(),
-        }
-    }
-
-    /// What an update needs to render the container again.
-    fn documents(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::from([
-            (place::IMAGE_CONFIG.to_owned(), self.image.config_document.bytes.clone()),
-            (place::SETTINGS_JSON.to_owned(), to_json(&self.container.settings)),
-        ]);
-        if let Some(manifest) = &self.image.manifest {
-            files.insert(place::IMAGE_MANIFEST.to_owned(), manifest.bytes.clone());
-        }
-        files
-    }
-}
-
-/// Reads a content of the image of at most so many bytes.
-type ReadContent<'a> = &'a dyn Fn(ContentId, u64) -> Result<Vec<u8>>;
-
-fn make_mount_targets(tree: &mut ImageTree, targets: &[MountTarget]) -> Result<()> {
-    for target in targets {
-        target.insert(tree).with_context(|| format!("making the mount target {}", target.path))?;
-    }
-    Ok(())
-}
-
-/// A path of an image in a record: `/` in front, bytes that are not UTF-8 escaped.
-pub(crate) fn shown(path: &[u8]) -> String {
-    match std::str::from_utf8(path) {
-        Ok(text) => format!("/{text}"),
-        Err(_) => format!("/{}", path.escape_ascii()),
     }
 }

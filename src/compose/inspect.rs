@@ -18,9 +18,9 @@ use sysctr_core::name::ContainerName;
 use sysctr_core::tree::{Dir, ImageTree, Leaf, Node, TreePath};
 
 use crate::compose::Watch;
-use crate::embed::shown as spelled;
 use crate::report::{FORMAT, Report};
 use crate::shelf::{Kept, Nowhere, Shelf as _};
+use sysctr_core::container::shown as spelled;
 
 /// The result.
 #[derive(Debug, Serialize)]

@@ -12,12 +12,13 @@ use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::{ImageTree, Leaf, Node, TreePath, Xattrs};
 
 use crate::compose::Watch;
-use crate::embed::{Chosen, Embedded, Known, shown};
+use crate::embed::{Chosen, Embedded, Known};
 use crate::fetch::images::{Found, Images};
 use crate::inspect::Opened;
 use crate::manifest::{Container, Manifest};
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
 use crate::shelf::Nowhere;
+use sysctr_core::container::shown;
 
 /// What a lint looks at.
 pub struct Request<'a> {

@@ -11,9 +11,11 @@
 //! - [`exports`]: what an image made for Project Atomic brings along; computes only
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
 //! - [`placement`]: which bytes go where in a target; computes only
+//! - [`container`]: an image's tree and its settings → its record and everything that is placed; computes only
 
 pub mod arch;
 pub mod bundle;
+pub mod container;
 pub mod digest;
 pub mod epoch;
 pub mod exports;

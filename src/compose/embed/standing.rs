@@ -9,6 +9,7 @@ use std::io::Read as _;
 
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
+use sysctr_core::container::{needed, shown};
 use sysctr_core::digest::Digest;
 use sysctr_core::exports::host_files::Lies;
 use sysctr_core::image::flatten::{ContentStore, ContentWriter as _};
@@ -17,9 +18,6 @@ use sysctr_core::placement::{Change, PlacedLeaf};
 use sysctr_core::prepare::{Content, HostNode, HostPlaced, MountTarget, MountTargetKind, Target};
 use sysctr_core::record::Record;
 use sysctr_core::tree::{ContentId, ImageTree, Leaf, Node, Stat, TreePath, dump};
-
-use super::shown;
-use super::users::needed;
 
 /// A dump has some 150 bytes an entry; one above this is none of ours.
 const MAX_DUMP_BYTES: u64 = 1 << 30;

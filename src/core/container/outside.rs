@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::name::ContainerName;
+use crate::place;
+use crate::placement::{Body, Brought, PlacedLeaf};
+use crate::prepare::{Content, HostNode, HostPlaced, Prepared};
+use crate::settings::Settings;
+use crate::tree::{ImageTree, Leaf, Stat};
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
-use sysctr_core::name::ContainerName;
-use sysctr_core::place;
-use sysctr_core::placement::{Body, Brought, PlacedLeaf};
-use sysctr_core::prepare::{Content, HostNode, HostPlaced, Prepared};
-use sysctr_core::settings::Settings;
-use sysctr_core::tree::{ImageTree, Leaf, Stat};
 
 /// tmpfiles, host files, units, links.
 pub fn leaves(

@@ -1,26 +1,26 @@
 //! An image's own databases of users and groups, and what else of it preparing a container reads.
 
+use crate::exports::brought::contents;
+use crate::tree::lookup::Found;
+use crate::tree::{ContentId, ImageTree, Leaf};
 use anyhow::{Result, ensure};
-use sysctr_core::exports::brought::contents;
-use sysctr_core::tree::lookup::Found;
-use sysctr_core::tree::{ContentId, ImageTree, Leaf};
 
 /// Largest `/etc/passwd` or `/etc/group` of an image that we read.
-pub(super) const MAX_USERS_BYTES: u64 = 1 << 20;
-pub(super) const PASSWD: &str = "etc/passwd";
-pub(super) const GROUP: &str = "etc/group";
+pub const MAX_USERS_BYTES: u64 = 1 << 20;
+pub const PASSWD: &str = "etc/passwd";
+pub const GROUP: &str = "etc/group";
 
 /// The contents that preparing a container asks for.
 ///
 /// # Errors
 /// When a user database is too large, or links to it lead nowhere.
-pub(super) fn needed(tree: &ImageTree) -> Result<Vec<ContentId>> {
+pub fn needed(tree: &ImageTree) -> Result<Vec<ContentId>> {
     let databases = [users(tree, PASSWD)?, users(tree, GROUP)?];
     Ok(databases.iter().filter_map(Users::content).chain(contents(tree)).collect())
 }
 
 /// The image's own user or group database.
-pub(super) enum Users {
+pub enum Users {
     /// It has none.
     None,
     /// It has nobody.
@@ -39,7 +39,7 @@ impl Users {
 }
 
 /// The database at `path`, links followed.
-pub(super) fn users(tree: &ImageTree, path: &str) -> Result<Users> {
+pub fn users(tree: &ImageTree, path: &str) -> Result<Users> {
     match tree.resolve(path.as_bytes())?.found {
         Found::File(Leaf::File { content: Some(id), size, .. }) => {
             ensure!(

@@ -2,9 +2,9 @@
 
 use std::io::{BufWriter, Write};
 
+use crate::digest::{Digest, Hasher};
+use crate::tree::{ImageTree, dump};
 use anyhow::{Context, Result};
-use sysctr_core::digest::{Digest, Hasher};
-use sysctr_core::tree::{ImageTree, dump};
 
 /// What zstd's own command line takes by default: dumps compress well at once.
 const LEVEL: i32 = 3;
