@@ -10,12 +10,13 @@ use sysctr_core::image::flatten::{Limits, Odd, flatten};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::placement::{Placement, Planned, Planner, Present};
+use sysctr_core::prepare::Without;
 use sysctr_core::settings::AbsolutePath;
 
 use crate::destination::{Change as _, Destination, Idle};
 use crate::embed::{self, Chosen, Embedded, Known};
 use crate::fetch::images::{Found, Images};
-use crate::ground::Without;
+use crate::ground::Seen;
 use crate::interrupt::Interrupt;
 use crate::launcher;
 use crate::manifest::{Container, Manifest, NotUnderstood, Rest};
@@ -175,8 +176,8 @@ impl<'a, D: Destination> Decision<'a, D> {
         for chosen in &self.chosen {
             let name = &chosen.container.name;
             let here = self.present.records.get(name);
-            let target = Without { host, own: here };
-            let earlier = self.earlier.map(|earlier| (earlier, Without { host: earlier.commit, own: None }));
+            let target = Without { target: &Seen(host), own: here };
+            let earlier = self.earlier.map(|earlier| (earlier, Seen(earlier.commit)));
             let earlier = earlier.as_ref().and_then(|(earlier, tree)| {
                 let record = earlier.present.records.get(name)?;
                 let root = place::bundle(name).join(place::ROOTFS);

@@ -18,7 +18,7 @@ use crate::record::{Launch, LaunchMode, to_json};
 use crate::settings::{AbsolutePath, Fallback, Seccomp, Settings, Signal};
 use crate::tree::Stat;
 use crate::{bundle, units};
-pub use target::{Kind, Target, Unseen};
+pub use target::{Kind, Target, Unseen, Without};
 
 /// Counts up whenever equal inputs come to give other bytes. The composer mixes it into a container's `inputs`, so that
 /// a newer composer renders again.

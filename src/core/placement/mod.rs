@@ -22,6 +22,7 @@ pub use policy::Policy;
 pub use present::Present;
 
 use crate::digest::Digest;
+use crate::exports::host_files::Lies;
 use crate::name::ContainerName;
 use crate::place;
 use crate::record::{Metadata, Placed};
@@ -47,6 +48,18 @@ pub enum Found {
     Link(String),
     /// A device, FIFO or socket.
     Special,
+}
+
+impl From<Found> for Lies {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Nothing => Self::Nothing,
+            Found::Directory => Self::Directory,
+            Found::File { .. } => Self::File,
+            Found::Link(text) => Self::Link(text),
+            Found::Special => Self::Other,
+        }
+    }
 }
 
 /// The questions that a placement has about its target. Paths are relative to the target's root; links in their

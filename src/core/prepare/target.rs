@@ -4,6 +4,8 @@ use anyhow::Result;
 use camino::Utf8Path;
 
 use crate::exports::host_files::{Ground, Lies, Rights};
+use crate::place;
+use crate::record::{Placed, Record};
 
 /// What a path of the host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,45 @@ pub trait Target {
     /// When it can't be looked at.
     fn rights(&self, _: &Utf8Path) -> Result<Option<Rights>> {
         Ok(None)
+    }
+}
+
+/// A target as it would be without what one container has put there.
+pub struct Without<'a> {
+    /// The target.
+    pub target: &'a dyn Target,
+    /// The container's record, if it is embedded.
+    pub own: Option<&'a Record>,
+}
+
+impl Target for Without<'_> {
+    fn lies(&self, path: &Utf8Path) -> Result<Lies> {
+        let own = self.own.and_then(|record| Some((record, record.placed.get(path)?)));
+        match own {
+            None => self.target.lies(path),
+            Some((_, Placed::Directory { .. })) => Ok(Lies::Nothing),
+            Some((_, Placed::Link { replaced: Some(text), .. })) => Ok(Lies::Link(text.clone())),
+            Some((record, Placed::File { .. } | Placed::Link { .. })) => {
+                let aside = place::put_aside(&record.name, path);
+                self.target.lies(&place::bundle(&record.name).join(aside))
+            }
+        }
+    }
+
+    fn kind(&self, path: &str) -> Result<Kind> {
+        self.target.kind(path)
+    }
+
+    fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>> {
+        self.target.read(path, max)
+    }
+
+    fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
+        self.target.names(path)
+    }
+
+    fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
+        self.target.rights(path)
     }
 }
 
