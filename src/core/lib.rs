@@ -2,7 +2,7 @@
 //! bundle and a unit. Modules use only what stands above them here (tests/architecture.rs holds the arrows):
 //!
 //! - [`digest`], [`name`], [`epoch`], [`arch`], [`settings`], [`tree`]: values, no input or output
-//! - [`place`], [`record`]: the contract on disk
+//! - [`place`], [`record`], [`generation`]: the contract on disk
 //! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
 //! - [`store`]: objects of OSTree repositories
@@ -19,6 +19,7 @@ pub mod container;
 pub mod digest;
 pub mod epoch;
 pub mod exports;
+pub mod generation;
 pub mod image;
 pub mod launcher_note;
 pub mod name;

@@ -72,6 +72,21 @@ pub const RUNTIME_STATE: &str = "/run/sysctr/runtime";
 /// State of containers that survives host updates, on the running host.
 pub const STATE_DIR: &str = "/var/lib/sysctr";
 
+/// Bundles of generations and the store, on the running host; relative to its root.
+pub const GENERATIONS_DIR: &str = "var/lib/containers/atomic";
+/// What is active, and all about generations but their bundles, on the running host; relative to its root.
+pub const ACTIVE_DIR: &str = "etc/containers/atomic";
+/// In [`GENERATIONS_DIR`]: the store, an OSTree repository of mode `bare`.
+pub const STORE: &str = ".repo";
+/// In a generation's directory below [`ACTIVE_DIR`]: [`crate::generation::Generation`].
+pub const GENERATION_JSON: &str = "generation.json";
+/// In a generation's directory: [`crate::generation::Trial`], as long as it is one.
+pub const TRIAL_JSON: &str = "trial.json";
+/// In a generation's directory: an empty file; a host update does not supersede the generation.
+pub const HOLD: &str = "hold";
+/// In a generation's directory: units and links as they come below a unit directory.
+pub const UNITS: &str = "units";
+
 /// The container's directory, relative to the target's root.
 pub fn bundle(name: &ContainerName) -> Utf8PathBuf {
     Utf8PathBuf::from(EMBEDDED_DIR).join(name.as_str())

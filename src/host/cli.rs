@@ -8,10 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sysctr_core::name::ContainerName;
 use sysctr_core::record;
 
+mod changing;
+
 use crate::run::Waiting;
 use crate::{exec, health, list, run, status, stop};
+pub use changing::Changing;
 
-/// Runs the system containers that this host embeds.
+/// Runs, updates and rolls back the system containers of this host.
 ///
 /// Units call run, stop and health; people use systemctl for these. Exit status: 0 done, 1 not done, 2 not understood;
 /// `run` without --detach and `exec` end with the container's own status.
@@ -71,6 +74,9 @@ pub enum Verb {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Verbs that change containers.
+    #[command(flatten)]
+    Changing(Changing),
 }
 
 /// How to talk.
@@ -105,13 +111,14 @@ impl Cli {
             Verb::Health { name } => health::health(&name),
             Verb::Exec { name, command } => exec::exec(&name, &command),
             Verb::List(output) => {
-                let embedded = list::embedded()?;
-                show(output, || list::text(&embedded), || list::json(&embedded))
+                let all = list::list()?;
+                show(output, || list::text(&all), || list::json(&all))
             }
             Verb::Status { names, output } => {
                 let all = status::status(&names)?;
                 show(output, || status::text(&all), || status::json(&all))
             }
+            Verb::Changing(changing) => changing.act(),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::runtime::{Kind, Runtime, State};
 /// # Errors
 /// When the container does not run, or the runtime can't be run.
 pub fn exec(name: &ContainerName, program: &[OsString]) -> Result<()> {
-    let runtime = Runtime::at(&active::of(name)?.record.runtime)?;
+    let runtime = Runtime::at(&active::started(name)?.runtime)?;
     let State::Alive { pid, .. } = runtime.state(name)? else {
         bail!("entering container {name}: it does not run; `systemctl start {}` starts it", name.unit())
     };

@@ -21,9 +21,9 @@ const KEPT: usize = 400;
 /// # Errors
 /// When it did not pass in time (the last reason is in the message), or the payload ended.
 pub fn health(name: &ContainerName) -> Result<()> {
-    let active = active::of(name)?;
-    let Some(health) = &active.record.launch.health else { return Ok(()) };
-    let runtime = Runtime::at(&active.record.runtime)?;
+    let record = active::started(name)?;
+    let Some(health) = &record.launch.health else { return Ok(()) };
+    let runtime = Runtime::at(&record.runtime)?;
     let ended = || format!("waiting for container {name} to be healthy: its payload has ended");
     let State::Alive { pid, .. } = runtime.state(name)? else { bail!(ended()) };
     let Some(payload) = Payload::open(pid)? else { bail!(ended()) };

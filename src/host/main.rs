@@ -3,17 +3,28 @@
 mod active;
 mod cgroup;
 mod cli;
+mod collect;
+mod etc;
 mod exec;
+mod generator;
+mod ground;
 mod health;
+mod image;
 mod late_bound;
 mod list;
+mod lock;
+mod make;
 mod note;
 mod payload;
+mod rollback;
 mod run;
 mod runtime;
 mod set;
 mod status;
 mod stop;
+mod switch;
+mod systemd;
+mod update;
 mod volumes;
 
 use std::path::Path;
@@ -22,20 +33,33 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // systemd calls it by this name at boot and reload. Embedded containers need no generator.
+    // systemd calls it by this name at boot and reload.
     let called = std::env::args_os().next();
     if called
         .is_some_and(|called| Path::new(&called).file_name().is_some_and(|name| name == "sysctr-generator"))
     {
-        return ExitCode::SUCCESS;
+        return generate();
     }
     match cli::Cli::parse().act() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let message = format!("{error:#}");
-            let lines: Vec<_> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-            eprintln!("sysctr: {}", lines.join(" "));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+/// Arguments of a generator (systemd.generator(7)): the normal directory, then one above and one below it.
+fn generate() -> ExitCode {
+    let Some(units) = std::env::args().nth(1) else {
+        return fail(&anyhow::anyhow!("sysctr-generator is for systemd: it needs the directory of units"));
+    };
+    match generator::generate(&active::host::Host::this(), units.as_str().into()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let message = format!("{error:#}");
+    let lines: Vec<_> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    eprintln!("sysctr: {}", lines.join(" "));
+    ExitCode::FAILURE
 }

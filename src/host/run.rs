@@ -11,6 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 
+use crate::active::decision::Why;
 use crate::active::{self, Active};
 use crate::cgroup::{self, Seat};
 use crate::late_bound::{self, Handed};
@@ -34,9 +35,13 @@ pub enum Waiting {
 /// When it runs already, or can't be started. What was made on the way stays for `sysctr stop --force`.
 pub fn run(name: &ContainerName, waiting: Waiting) -> Result<()> {
     let active = active::of(name)?;
+    if let Why::Unusable(why) = &active.why {
+        eprintln!("sysctr: container {name}: running what the host image has, since {why}");
+    }
     let runtime = Runtime::at(&active.record.runtime)?;
     let run_dir = directories(name)?;
     clear_stale(name, &runtime)?;
+    active::remember(&active, &run_dir)?;
     volumes::prepare(name, &active.record.launch.volumes, || rootfs(&active.bundle))?;
     let seat = cgroup::seat(name)?;
     let bundle = bundle(&active, &seat)?;

@@ -1,21 +1,27 @@
 //! `sysctr status`: what runs, as its runtime sees it.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU64;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use sysctr_core::name::ContainerName;
 use sysctr_core::record::Record;
 
-use crate::active;
+use crate::active::decision::Why;
+use crate::active::host::Host;
+use crate::active::{self, Active};
 use crate::list;
 use crate::runtime::{Runtime, State};
 
 /// One container.
 #[derive(Debug)]
 pub struct Status {
-    record: Record,
+    /// What the next start runs, and why; not what runs, after a switch.
+    active: Active,
     state: State,
+    /// Generations that can be switched to.
+    generations: Vec<NonZeroU64>,
 }
 
 /// The states of the named containers, or of all.
@@ -28,15 +34,15 @@ pub fn status(names: &[ContainerName]) -> Result<Vec<Status>> {
             "asking for states: only root may, since bundles are closed to other users; `sysctr list` is for all"
         );
     }
-    let all =
-        if names.is_empty() { list::embedded()?.containers.into_keys().collect() } else { names.to_vec() };
+    let all = if names.is_empty() { list::names()? } else { names.to_vec() };
     all.iter().map(one).collect()
 }
 
 fn one(name: &ContainerName) -> Result<Status> {
-    let record = active::of(name)?.record;
-    let state = Runtime::at(&record.runtime)?.state(name)?;
-    Ok(Status { record, state })
+    let host = Host::this();
+    let active = active::on(&host, name)?;
+    let state = Runtime::at(&active::started(name)?.runtime)?.state(name)?;
+    Ok(Status { active, state, generations: host.numbers(name)?.into_iter().collect() })
 }
 
 impl Status {
@@ -59,9 +65,11 @@ impl Status {
 /// For programs (docs/format.md, "Output of sysctr").
 pub fn json(all: &[Status]) -> Value {
     let one = |status: &Status| {
-        let record = &status.record;
+        let Active { record, generation, why, .. } = &status.active;
         json!({
-            "name": record.name, "state": status.word(), "pid": status.pid(), "active": "embedded",
+            "name": record.name, "state": status.word(), "pid": status.pid(),
+            "active": generation.map_or_else(|| "embedded".to_owned(), |number| format!("{}.{number}", record.name)),
+            "why": why.word(), "because": because(why), "generations": status.generations,
             "image": record.image.source, "config": record.image.config, "mode": record.launch.mode,
             "runtime": record.runtime, "unit": record.name.unit(),
         })
@@ -71,11 +79,23 @@ pub fn json(all: &[Status]) -> Value {
 
 /// For people.
 pub fn text(all: &[Status]) -> String {
-    let mut text = format!("{:24} {:10} {:>8}  IMAGE\n", "NAME", "STATE", "PID");
+    let mut text = format!("{:24} {:10} {:>8}  {:12} IMAGE\n", "NAME", "STATE", "PID", "ACTIVE");
     for status in all {
         let pid = status.pid().map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        let Record { name, image, .. } = &status.record;
-        writeln!(text, "{name:24} {:10} {pid:>8}  {}", status.word(), image.source).unwrap_or_default();
+        let Active { record: Record { name, image, .. }, generation, why, .. } = &status.active;
+        let active =
+            generation.map_or_else(|| why.word().to_owned(), |number| format!("{number}, {}", why.word()));
+        writeln!(text, "{name:24} {:10} {pid:>8}  {active:12} {}", status.word(), image.source)
+            .unwrap_or_default();
     }
     text
+}
+
+/// What `why` is about: a generation, or the reason of a fallback.
+fn because(why: &Why) -> Option<String> {
+    match why {
+        Why::Superseded(number) | Why::Unproven(number) => Some(number.to_string()),
+        Why::Unusable(why) => Some(why.to_string()),
+        Why::Shipped | Why::Updated | Why::Trial | Why::Held | Why::Orphan | Why::Installed => None,
+    }
 }

@@ -21,13 +21,13 @@ const OWN_CLEARING: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the payload did not end in time and was killed, or when the runtime fails.
 pub fn stop(name: &ContainerName) -> Result<()> {
-    let active = active::of(name)?;
-    let runtime = Runtime::at(&active.record.runtime)?;
+    let record = active::started(name)?;
+    let runtime = Runtime::at(&record.runtime)?;
     let ended = match runtime.state(name)? {
-        State::Alive { pid, .. } => end(name, &active.record.launch, &runtime, pid),
+        State::Alive { pid, .. } => end(name, &record.launch, &runtime, pid),
         State::Absent | State::Stopped => Ok(()),
     };
-    if active.record.launch.mode != LaunchMode::Detached {
+    if record.launch.mode != LaunchMode::Detached {
         leave_to_foreground(name);
     }
     // Also after a payload that had to be killed; the first reason is the one to tell.
@@ -41,7 +41,7 @@ pub fn stop(name: &ContainerName) -> Result<()> {
 /// When something is there and can't be cleared.
 pub fn force(name: &ContainerName) -> Result<()> {
     if runtime::has_state(name) {
-        Runtime::at(&active::of(name)?.record.runtime)?.delete(name, &["--force"])?;
+        Runtime::at(&active::started(name)?.runtime)?.delete(name, &["--force"])?;
     }
     clear_run_dir(name)
 }

@@ -1,0 +1,133 @@
+//! The contract of updates on disk: what lies in `/etc/containers/atomic` about a generation (docs/format.md, "Generations").
+//!
+//! A generation has its bundle in `/var`, and in `/etc`, which belongs to one deployment of the host, its unit and what this
+//! file describes. So a host rollback brings back the containers that the host had.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::name::ContainerName;
+
+/// `NAME.N`: the N-th update of a container on this host, from 1. Numbers only grow.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GenerationName {
+    /// Of which container.
+    pub container: ContainerName,
+    /// Which.
+    pub number: NonZeroU64,
+}
+
+impl fmt::Display for GenerationName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{}", self.container, self.number))
+    }
+}
+
+impl FromStr for GenerationName {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let doing = || format!("{text:?} is not the name of a generation, NAME.N");
+        let (container, number) = text.rsplit_once('.').with_context(doing)?;
+        // `web.01` and `web.+1` would be other names of `web.1`.
+        if !number.bytes().all(|digit| digit.is_ascii_digit()) || number.starts_with('0') {
+            bail!(doing());
+        }
+        let number = number.parse().with_context(doing)?;
+        Ok(Self { container: container.parse().with_context(doing)?, number })
+    }
+}
+
+/// `generation.json`: one generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Format version; readers refuse a newer one ([`crate::record::VERSION`]).
+    pub version: u32,
+    /// Where its bundle lies on the host.
+    pub bundle: Utf8PathBuf,
+    /// What was embedded when it was made.
+    pub origin: Origin,
+    /// Digest of the bundle's `record.json`.
+    pub record: Digest,
+    /// The reference that it was made from, for people.
+    pub image: String,
+    /// The image configuration's digest.
+    pub config: Digest,
+}
+
+/// What a host embedded under a container's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// Nothing: the container was installed on the host.
+    None,
+    /// A container with this [`crate::record::Record::origin`].
+    Embedded(Digest),
+}
+
+/// `trial.json`: the generation was switched to, and nobody knows yet whether it is healthy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Format version.
+    pub version: u32,
+    /// The boot that it was begun in (`/proc/sys/kernel/random/boot_id`). Any other boot runs what was before.
+    pub boot: String,
+    /// The generation that was switched away from; none: the embedded container, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<NonZeroU64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{from_json, to_json};
+
+    #[test]
+    fn names_of_generations() {
+        for good in ["web.1", "a.b.20", "v1.2a.3"] {
+            assert_eq!(good.parse::<GenerationName>().unwrap().to_string(), good);
+        }
+        for bad in [
+            "web",
+            "web.",
+            "web.0",
+            "web.01",
+            "web.+1",
+            "web.-1",
+            "web.1.2",
+            ".1",
+            "web.99999999999999999999",
+        ] {
+            let error = bad.parse::<GenerationName>().unwrap_err().to_string();
+            assert_eq!(error, format!("{bad:?} is not the name of a generation, NAME.N"));
+        }
+    }
+
+    #[test]
+    fn documents_read_back() {
+        let digest = Digest::of(b"x");
+        for origin in [Origin::None, Origin::Embedded(digest)] {
+            let generation = Generation {
+                version: 1,
+                bundle: "/var/lib/containers/atomic/web.1".into(),
+                origin,
+                record: digest,
+                image: "oci:web".into(),
+                config: digest,
+            };
+            assert_eq!(from_json::<Generation>(&to_json(&generation), "it").unwrap(), generation);
+        }
+        let trial = Trial { version: 1, boot: "b".into(), before: NonZeroU64::new(3) };
+        assert_eq!(from_json::<Trial>(&to_json(&trial), "it").unwrap(), trial);
+        assert_eq!(
+            String::from_utf8(to_json(&trial)).unwrap(),
+            "{\n  \"before\": 3,\n  \"boot\": \"b\",\n  \"version\": 1\n}\n"
+        );
+    }
+}

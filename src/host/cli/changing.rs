@@ -1,0 +1,238 @@
+//! The verbs that change containers, each under the one lock.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+
+use anyhow::{Result, bail};
+use camino::Utf8PathBuf;
+use clap::{Args, Subcommand};
+use sysctr_core::digest::Digest;
+use sysctr_core::image::reference::ImageRef;
+use sysctr_core::name::ContainerName;
+use sysctr_core::settings::Settings;
+
+use super::{OutputArgs, show};
+use crate::active::host::Host;
+use crate::collect;
+use crate::list;
+use crate::lock::Lock;
+use crate::rollback::{self, Holding, State};
+use crate::switch::{self, Failure, To};
+use crate::update::{self, Request};
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Changing {
+    /// Bring containers to what their images are now
+    Update {
+        /// Containers
+        #[arg(value_name = "NAME", required_unless_present = "all")]
+        names: Vec<ContainerName>,
+        /// All containers that say where their updates come from
+        #[arg(long, conflicts_with_all = ["names", "image", "digest"])]
+        all: bool,
+        /// How.
+        #[command(flatten)]
+        how: HowArgs,
+        /// Output.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Make a container that the host image does not have
+    Install {
+        /// Image
+        image: ImageRef,
+        /// Container's name [default: the image's]
+        #[arg(long)]
+        name: Option<ContainerName>,
+        /// How.
+        #[command(flatten)]
+        how: InstallArgs,
+        /// Output.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Take a container away that was installed on this host
+    Uninstall {
+        /// Container
+        name: ContainerName,
+        /// Its volumes too
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Switch a container back to what it was before
+    Rollback {
+        /// Container
+        name: ContainerName,
+        /// To this generation [default: the newest before the active one, or what the host image has]
+        #[arg(long, value_name = "N")]
+        to: Option<NonZeroU64>,
+    },
+    /// Switch a container back to what the host image has
+    Reset {
+        /// Container
+        name: ContainerName,
+    },
+    /// Keep a container as it is over updates of the host
+    Hold {
+        /// Container
+        name: ContainerName,
+    },
+    /// Let a container follow the host again
+    Unhold {
+        /// Container
+        name: ContainerName,
+    },
+    /// Remove what no deployment of this host and no running container needs
+    Gc(OutputArgs),
+}
+
+/// How an update goes.
+#[derive(Debug, Clone, Args)]
+pub struct HowArgs {
+    /// Another image [default: where the container says that updates come from]
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<ImageRef>,
+    /// What the image must be
+    #[arg(long, value_name = "sha256:…")]
+    pub digest: Option<Digest>,
+    /// How it is brought and judged.
+    #[command(flatten)]
+    pub install: InstallArgs,
+}
+
+/// How an image is brought and judged.
+#[derive(Debug, Clone, Args)]
+pub struct InstallArgs {
+    /// A value for the image's templates; may be given again
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Passwords of registries (containers-auth.json(5))
+    #[arg(long, value_name = "FILE")]
+    pub authfile: Option<Utf8PathBuf>,
+    /// Keep it even if it does not become healthy
+    #[arg(long)]
+    pub no_rollback: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it must be NAME=VALUE".to_owned()),
+    }
+}
+
+impl InstallArgs {
+    fn request(self, image: Option<ImageRef>, pin: Option<Digest>) -> Request {
+        let failure = if self.no_rollback { Failure::IsKept } else { Failure::LeadsBack };
+        let set: BTreeMap<_, _> = self.set.into_iter().collect();
+        Request { image, pin, authfile: self.authfile, set, failure }
+    }
+}
+
+impl Changing {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// When it could not be done; the message is for the user.
+    pub fn act(self) -> Result<()> {
+        let host = Host::this();
+        let _lock = Lock::take(&host, &self.doing())?;
+        switch::recover(&host)?;
+        match self {
+            Self::Update { names, all, how, output } => {
+                let HowArgs { image, digest, install } = how;
+                let names = if all { list::updatable()? } else { names };
+                let done = update_each(&host, &names, &install.request(image, digest));
+                let result = show(output, || update::text(&done.updated), || update::json(&done.updated));
+                collect::collect(&host)?;
+                result.and(done.failed.map_or(Ok(()), Err))
+            }
+            Self::Install { image, name, how, output } => {
+                let name = name.map_or_else(|| image.default_name().parse(), Ok)?;
+                let request = how.request(Some(image), None);
+                let installed = [update::install(&host, &name, Settings::default(), &request)?];
+                show(output, || update::text(&installed), || update::json(&installed))
+            }
+            Self::Uninstall { name, purge } => {
+                rollback::uninstall(&host, &name, if purge { State::Goes } else { State::Stays })?;
+                collect::collect(&host).map(drop)
+            }
+            Self::Rollback { name, to } => {
+                let (to, switched) = rollback::rollback(&host, &name, to)?;
+                say(&rollback::text(&name, to, switched))
+            }
+            Self::Reset { name } => {
+                let switched = rollback::reset(&host, &name)?;
+                say(&rollback::text(&name, To::Embedded, switched))
+            }
+            Self::Hold { name } => {
+                let held = rollback::hold(&host, &name, Holding::Begins)?;
+                say(&format!("{name}: held at {held}\n"))
+            }
+            Self::Unhold { name } => {
+                let free = rollback::hold(&host, &name, Holding::Ends)?;
+                say(&format!("{name}: {free} is held no longer\n"))
+            }
+            Self::Gc(output) => {
+                let collected = collect::gc(&host)?;
+                show(output, || collect::text(&collected), || collect::json(&collected))
+            }
+        }
+    }
+
+    /// For those who have to wait.
+    fn doing(&self) -> String {
+        match self {
+            Self::Update { all: true, .. } => "updating all containers".to_owned(),
+            Self::Update { names, .. } => {
+                let names: Vec<_> = names.iter().map(ContainerName::as_str).collect();
+                format!("updating {}", names.join(", "))
+            }
+            Self::Install { image, .. } => format!("installing {image}"),
+            Self::Uninstall { name, .. } => format!("uninstalling {name}"),
+            Self::Rollback { name, .. } => format!("rolling back {name}"),
+            Self::Reset { name } => format!("resetting {name}"),
+            Self::Hold { name } => format!("holding {name}"),
+            Self::Unhold { name } => format!("letting {name} go"),
+            Self::Gc(_) => "collecting what nothing refers to".to_owned(),
+        }
+    }
+}
+
+/// What became of several updates.
+struct Done {
+    updated: Vec<update::Updated>,
+    failed: Option<anyhow::Error>,
+}
+
+/// Goes on after a failure; all are told, the first line of stderr first.
+fn update_each(host: &Host, names: &[ContainerName], request: &Request) -> Done {
+    let mut done = Done { updated: Vec::new(), failed: None };
+    let mut failures = Vec::new();
+    for name in names {
+        match update::update(host, name, request) {
+            Ok(updated) => done.updated.push(updated),
+            Err(error) => failures.push(error),
+        }
+    }
+    let more = failures.len() > 1;
+    if more {
+        for failure in &failures {
+            eprintln!("sysctr: {failure:#}");
+        }
+        done.failed =
+            Some(anyhow::anyhow!("{} of {} containers were not updated", failures.len(), names.len()));
+    } else {
+        done.failed = failures.pop();
+    }
+    done
+}
+
+fn say(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
+        bail!("writing the result: {error}");
+    }
+    Ok(())
+}

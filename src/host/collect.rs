@@ -1,0 +1,209 @@
+//! `sysctr gc`, and the end of every change: what nothing refers to any more goes away.
+//!
+//! A bundle stays while `/etc` of any deployment of this host knows its generation (a host rollback may need it), or while a
+//! container runs from it.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use camino::Utf8PathBuf;
+use sysctr_core::generation::GenerationName;
+use sysctr_core::name::ContainerName;
+use sysctr_core::place;
+use sysctr_core::store::own_repo::OwnRepo;
+
+use crate::active;
+use crate::active::decision::{Link, Unusable};
+use crate::active::host::{self, Host, generations_in};
+use crate::make::{self, STAGING};
+
+/// Old generations that are kept beside the active one.
+const KEPT: usize = 2;
+
+/// What went away.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Generations.
+    pub generations: Vec<GenerationName>,
+    /// What pruning the store said; none: nothing was pruned.
+    pub pruned: Option<String>,
+}
+
+/// Forgets old generations and removes bundles and refs that nothing refers to. The caller holds the lock.
+///
+/// # Errors
+/// When something can't be looked at or removed; nothing that is referred to is ever removed. Nothing is collected when a newer
+/// program was here.
+pub fn collect(host: &Host) -> Result<Collected> {
+    let doing = "collecting what nothing refers to";
+    leftovers(host).context(doing)?;
+    for name in host.generations().context(doing)?.into_keys() {
+        retire(host, &name).context(doing)?;
+    }
+    let roots = roots(host).context(doing)?;
+    let mut collected = Collected::default();
+    let home = host.generations_dir();
+    for generation in generations_in(&home).context(doing)? {
+        if !roots.contains(&generation) {
+            // Renamed first: a half-removed bundle must not look like one.
+            let staging = home.join(STAGING);
+            let bundle = home.join(generation.to_string());
+            std::fs::rename(&bundle, &staging).with_context(|| format!("{doing}: renaming {bundle}"))?;
+            make::clear(&staging).context(doing)?;
+            collected.generations.push(generation);
+        }
+    }
+    if let Some(store) = OwnRepo::open(&home.join(place::STORE)).context(doing)? {
+        for name in store.refs().context(doing)?.into_keys() {
+            let named = name.parse::<GenerationName>();
+            if named.is_ok_and(|generation| !roots.contains(&generation)) {
+                store.remove_ref(&name).context(doing)?;
+            }
+        }
+    }
+    Ok(collected)
+}
+
+/// The same, and prunes the store.
+///
+/// # Errors
+/// As [`collect`]; and when this host has no `ostree` program, or that fails.
+pub fn gc(host: &Host) -> Result<Collected> {
+    let mut collected = collect(host)?;
+    let store = host.generations_dir().join(place::STORE);
+    if !store.exists() {
+        return Ok(collected);
+    }
+    let mut command = Command::new("ostree");
+    command.args(["prune", "--refs-only", &format!("--repo={store}")]).stdin(Stdio::null());
+    let output = match command.output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
+            "pruning the store {store}: it needs the program ostree, which this host lacks; old bundles are gone, their \
+             contents stay until it is installed"
+        ),
+        output => output.with_context(|| format!("pruning the store {store}: running ostree"))?,
+    };
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        bail!("pruning the store {store}: ostree says: {said}");
+    }
+    collected.pruned = Some(String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; "));
+    Ok(collected)
+}
+
+/// What programs that were cut off left beside everything.
+fn leftovers(host: &Host) -> Result<()> {
+    make::clear(&host.generations_dir().join(STAGING))?;
+    let active = host.active_dir();
+    for name in host::names(&active)?.iter().filter(|name| name.starts_with('.')) {
+        let path = active.join(name);
+        if name.ends_with(".new") && path.is_dir() {
+            make::clear(&path)?;
+        } else if name.ends_with(".link") {
+            std::fs::remove_file(&path).with_context(|| format!("removing {path}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets all generations of a container but the active one, the newest before it, and those above it.
+fn retire(host: &Host, name: &ContainerName) -> Result<()> {
+    let numbers = host.numbers(name)?;
+    let active = match host.link(name) {
+        Link::To(number) => Some(number),
+        Link::Absent => None,
+        Link::Unreadable(_) => return Ok(()),
+    };
+    for number in old(&numbers, active) {
+        let generation = GenerationName { container: name.clone(), number };
+        make::forget(host, &generation)?;
+    }
+    Ok(())
+}
+
+/// Those that go: all but the active one and the [`KEPT`] newest others.
+fn old(numbers: &BTreeSet<NonZeroU64>, active: Option<NonZeroU64>) -> Vec<NonZeroU64> {
+    numbers.iter().rev().filter(|number| Some(**number) != active).skip(KEPT).copied().collect()
+}
+
+/// Every generation that something refers to.
+fn roots(host: &Host) -> Result<BTreeSet<GenerationName>> {
+    let mut roots = BTreeSet::new();
+    for etc in all_etc(host)? {
+        for generation in generations_in(&etc)? {
+            roots.insert(generation);
+        }
+    }
+    for (name, numbers) in host.generations()? {
+        for number in numbers {
+            let generation = GenerationName { container: name.clone(), number };
+            if let Err(Unusable::Newer(why)) = host.described(&generation) {
+                bail!("a newer sysctr was here, so nothing is removed: {why}");
+            }
+        }
+        if let Some(generation) = running(host, &name)? {
+            roots.insert(generation);
+        }
+    }
+    Ok(roots)
+}
+
+fn running(host: &Host, name: &ContainerName) -> Result<Option<GenerationName>> {
+    let Some(bundle) = active::started_bundle(name)? else { return Ok(None) };
+    let ours = bundle.parent() == Some(&host.generations_dir());
+    Ok(bundle.file_name().filter(|_| ours).and_then(|name| name.parse().ok()))
+}
+
+/// The directory of what is active in this host's `/etc` and in that of every other deployment.
+fn all_etc(host: &Host) -> Result<Vec<Utf8PathBuf>> {
+    let mut all = vec![host.active_dir()];
+    let stateroots = host.path("sysroot/ostree/deploy");
+    for stateroot in host::names(&stateroots)? {
+        let deployments = stateroots.join(stateroot).join("deploy");
+        for deployment in host::names(&deployments)? {
+            let dir = deployments.join(deployment);
+            if dir.is_dir() {
+                all.push(dir.join(place::ACTIVE_DIR));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// For programs (docs/format.md, "Output of sysctr").
+pub fn json(collected: &Collected) -> serde_json::Value {
+    let names: Vec<_> = collected.generations.iter().map(ToString::to_string).collect();
+    serde_json::json!({ "format": 1, "generations": names, "pruned": collected.pruned })
+}
+
+/// For people.
+pub fn text(collected: &Collected) -> String {
+    let mut text: String = collected.generations.iter().map(|name| format!("removed {name}\n")).collect();
+    if let Some(pruned) = &collected.pruned {
+        text.push_str(&format!("store: {pruned}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_is_all_but_the_active_one_and_two_more() {
+        let set =
+            |all: &[u64]| all.iter().map(|number| NonZeroU64::new(*number).unwrap()).collect::<BTreeSet<_>>();
+        let gone = |all: &[u64], active| -> Vec<u64> {
+            old(&set(all), NonZeroU64::new(active)).iter().map(|number| number.get()).collect()
+        };
+        assert_eq!(gone(&[1], 1), Vec::<u64>::new());
+        assert_eq!(gone(&[1, 2, 3], 3), Vec::<u64>::new());
+        assert_eq!(gone(&[1, 2, 3, 4, 5], 5), [2, 1]);
+        // After a rollback what is above it counts too.
+        assert_eq!(gone(&[1, 2, 3, 4, 5], 1), [3, 2]);
+        // After a reset nothing is active.
+        assert_eq!(gone(&[1, 2, 3], 0), [1]);
+    }
+}

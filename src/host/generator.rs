@@ -1,0 +1,130 @@
+//! `sysctr-generator` (systemd.generator(7)): the units of active generations, in systemd's normal generator directory, which
+//! stands above /usr/lib and below the admin's /etc. Embedded containers need none of it.
+//!
+//! It runs before /var is mounted and while nothing may be written but /run, so that it decides by /etc and /usr alone.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use sysctr_core::generation::GenerationName;
+use sysctr_core::name::ContainerName;
+use sysctr_core::place;
+use sysctr_core::record::{Placed, Record};
+
+use crate::active::decision::Choice;
+use crate::active::host::{self, Host};
+
+/// Where the lines of generations go, relative to the root: above those of /usr/lib (tmpfiles.d(5)).
+const TMPFILES: &str = "run/tmpfiles.d";
+
+/// Writes the units of all active generations below `units`, which is empty, and their tmpfiles.d lines into /run.
+///
+/// # Errors
+/// When one container's could not be written; those of the others are.
+pub fn generate(host: &Host, units: &Utf8Path) -> Result<()> {
+    let mut failed = None;
+    for name in host.switched()? {
+        let done =
+            one(host, &name, units).with_context(|| format!("generating the unit of container {name}"));
+        failed = failed.or(done.err());
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn one(host: &Host, name: &ContainerName, units: &Utf8Path) -> Result<()> {
+    let tmpfiles = host.path(TMPFILES).join(place::tmpfiles_name(name));
+    let Some(generation) = active(host, name)? else {
+        return remove(&tmpfiles);
+    };
+    let dir = host.generation_dir(&generation);
+    let from = dir.join(place::UNITS);
+    copy(&from, units)?;
+    if let Some(embedded) = host.embedded(name)? {
+        mask(&embedded, units)?;
+    }
+    match host::read(&dir.join(place::tmpfiles_name(name)))? {
+        // Nothing is as good as the lines of what is embedded, which must not count.
+        None if host.path(place::tmpfiles(name)).exists() => write(&tmpfiles, b""),
+        None => remove(&tmpfiles),
+        Some(lines) => write(&tmpfiles, &lines),
+    }
+}
+
+/// The generation whose unit counts.
+fn active(host: &Host, name: &ContainerName) -> Result<Option<GenerationName>> {
+    let named = |number| GenerationName { container: name.clone(), number };
+    let facts = host.facts(name)?;
+    // What can't be used has no unit; `sysctr run` says why.
+    let decision = facts.decide(|number| host.described(&named(number)).map(|(_, known)| known));
+    Ok(decision.ok().and_then(|decision| match decision.choice {
+        Choice::Embedded => None,
+        Choice::Generation(number) => Some(named(number)),
+    }))
+}
+
+/// Units and links of what is embedded that the generation lacks must not count: a link to /dev/null of the same name takes
+/// their place (systemd.unit(5)).
+fn mask(embedded: &Record, units: &Utf8Path) -> Result<()> {
+    let ours = |path: &Utf8PathBuf| path.strip_prefix(place::UNIT_DIR).ok().map(Utf8Path::to_owned);
+    let places: BTreeSet<_> = embedded
+        .placed
+        .iter()
+        .filter(|(_, placed)| matches!(placed, Placed::File { .. } | Placed::Link { .. }))
+        .filter_map(|(path, _)| ours(path))
+        .collect();
+    for place in places {
+        let path = units.join(&place);
+        if path.symlink_metadata().is_err() {
+            parent(&path)?;
+            symlink("/dev/null", &path).with_context(|| format!("masking {place}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Files and links of `from`, whatever lies there already stays.
+fn copy(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("making directory {to}"))?;
+    for name in host::names(from)? {
+        let (from, to) = (from.join(&name), to.join(&name));
+        let kind = from.symlink_metadata().with_context(|| format!("reading {from}"))?.file_type();
+        if kind.is_dir() {
+            copy(&from, &to)?;
+        } else if kind.is_symlink() {
+            let text = std::fs::read_link(&from).with_context(|| format!("reading {from}"))?;
+            symlink(text, &to).with_context(|| format!("making link {to}"))?;
+        } else {
+            let bytes = std::fs::read(&from).with_context(|| format!("reading {from}"))?;
+            write(&to, &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Written beside and renamed: systemd-tmpfiles may read at any time.
+fn write(path: &Utf8Path, bytes: &[u8]) -> Result<()> {
+    parent(path)?;
+    let beside = path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default()));
+    let write = || {
+        std::fs::write(&beside, bytes)?;
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o644))?;
+        std::fs::rename(&beside, path)
+    };
+    write().with_context(|| format!("writing {path}"))
+}
+
+fn parent(path: &Utf8Path) -> Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(parent).with_context(|| format!("making directory {parent}"))
+}
+
+fn remove(path: &Utf8Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {path}"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,122 @@
+//! The running host as the preparation of a container sees it.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use camino::Utf8Path;
+use sysctr_core::arch::Architecture;
+use sysctr_core::exports::host_files::{Lies, Rights};
+use sysctr_core::place;
+use sysctr_core::placement::{Found, Ground};
+use sysctr_core::prepare::{Kind, Target};
+use sysctr_core::settings::AbsolutePath;
+use sysctr_core::tree::Mtime;
+
+use crate::active::host::{self, Host};
+
+/// An ELF file's header tells what it is for within these bytes (elf(5)).
+const ELF_BYTES: usize = 20;
+
+impl Target for Host {
+    fn lies(&self, path: &Utf8Path) -> Result<Lies> {
+        Ok(self.probe(path)?.into())
+    }
+
+    fn kind(&self, path: &str) -> Result<Kind> {
+        let path = self.path(path.trim_start_matches('/'));
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_dir() => Ok(Kind::Directory),
+            Ok(_) => Ok(Kind::Other),
+            Err(error) if missing(&error) => Ok(Kind::Missing),
+            Err(error) => Err(error).with_context(|| format!("looking at {path}")),
+        }
+    }
+
+    fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>> {
+        Ground::read(self, path, max)
+    }
+
+    fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
+        host::names(&self.path(path))
+    }
+
+    fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
+        let path = self.path(path);
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) => {
+                let mode = u16::try_from(found.mode() & 0o7777)?;
+                Ok(Some(Rights { uid: found.uid(), gid: found.gid(), mode }))
+            }
+            Err(error) if missing(&error) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("looking at {path}")),
+        }
+    }
+}
+
+impl Ground for Host {
+    fn probe(&self, path: &Utf8Path) -> Result<Found> {
+        let path = self.path(path);
+        let found = match std::fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(error) if missing(&error) => return Ok(Found::Nothing),
+            Err(error) => return Err(error).with_context(|| format!("looking at {path}")),
+        };
+        let kind = found.file_type();
+        if kind.is_dir() {
+            return Ok(Found::Directory);
+        }
+        if kind.is_symlink() {
+            let text = std::fs::read_link(&path).with_context(|| format!("reading link {path}"))?;
+            return Ok(Found::Link(text.to_string_lossy().into_owned()));
+        }
+        if !kind.is_file() {
+            return Ok(Found::Special);
+        }
+        let mtime = Mtime { seconds: found.mtime(), nanoseconds: u32::try_from(found.mtime_nsec())? };
+        Ok(Found::File { mode: u16::try_from(found.mode() & 0o7777)?, size: found.len(), mtime })
+    }
+
+    fn read(&self, path: &Utf8Path, max: u64) -> Result<Option<Vec<u8>>> {
+        let path = self.path(path);
+        let Some(bytes) = host::read(&path)? else { return Ok(None) };
+        ensure!(bytes.len() as u64 <= max, "reading {path}: it has {} bytes, more than {max}", bytes.len());
+        Ok(Some(bytes))
+    }
+}
+
+fn missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+impl Host {
+    /// The architecture that the host is for: systemd's.
+    ///
+    /// # Errors
+    /// When systemd's program can't be read or is for a machine that we don't know.
+    pub fn architecture(&self) -> Result<Architecture> {
+        let path = self.path(place::SYSTEMD);
+        let bytes = std::fs::read(&path)
+            .with_context(|| format!("finding the host's architecture: reading {path}"))?;
+        let found = bytes.get(..ELF_BYTES).and_then(Architecture::of_elf);
+        found.with_context(|| format!("finding the host's architecture: {path} is for none that we know"))
+    }
+
+    /// The OCI runtime's path: a name is looked up where systemd would, a path must be there.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn runtime(&self, asked: &str) -> Result<AbsolutePath> {
+        let candidates = match asked.starts_with('/') {
+            true => vec![asked.to_owned()],
+            false => ["/usr/bin", "/usr/sbin"].iter().map(|dir| format!("{dir}/{asked}")).collect(),
+        };
+        for candidate in &candidates {
+            let path = self.path(candidate.trim_start_matches('/'));
+            if std::fs::metadata(&path).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0) {
+                return Ok(AbsolutePath::try_from(candidate.clone())?);
+            }
+        }
+        bail!("looking for the runtime: this host has no program {}; install it", candidates.join(" or "))
+    }
+}

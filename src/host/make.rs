@@ -1,0 +1,327 @@
+//! A new generation, made beside everything that runs: objects into the store, a bundle beside the others, its description into
+//! `/etc`. Nothing of it is active before it is switched to.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::{Mode, OFlags};
+use sysctr_core::container::{self, Subject};
+use sysctr_core::digest::Digest;
+use sysctr_core::generation::{Generation, GenerationName, Origin};
+use sysctr_core::image::flatten::{Limits, Progress, flatten};
+use sysctr_core::place;
+use sysctr_core::placement::{Draft, PlacedLeaf, Policy, Root};
+use sysctr_core::prepare::Without;
+use sysctr_core::record::{Placed, Record, VERSION, to_json};
+use sysctr_core::store::contents::{ObjectContents, ObjectStore};
+use sysctr_core::store::own_repo::OwnRepo;
+use sysctr_core::store::tree;
+
+use crate::active::host::{self, Host};
+
+/// In the directory of generations: what is being made; nobody looks at it.
+pub const STAGING: &str = ".staging";
+
+/// What a generation is made from, besides its subject.
+pub struct Making<'a> {
+    /// The host.
+    pub host: &'a Host,
+    /// Its store.
+    pub store: &'a OwnRepo,
+    /// What the host embeds under the name.
+    pub embedded: Option<&'a Record>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// What a generation has in `/etc`, by paths in its directory there.
+struct Described {
+    record: Record,
+    outside: Outside,
+}
+
+/// Units, tmpfiles.d lines and links.
+#[derive(Default)]
+struct Outside {
+    texts: Vec<(Utf8PathBuf, Vec<u8>)>,
+    links: Vec<(Utf8PathBuf, String)>,
+}
+
+/// A generation that is made and not active.
+#[derive(Debug)]
+pub struct Made {
+    /// Its name.
+    pub name: GenerationName,
+    /// What its user should know, one sentence each.
+    pub warnings: Vec<String>,
+    /// Bytes that the store did not have before.
+    pub stored: u64,
+}
+
+impl Making<'_> {
+    /// Makes the next generation of the subject's container.
+    ///
+    /// # Errors
+    /// When a step fails. Whole objects may be left in the store then, which the next collection removes; nothing else.
+    pub fn make(&self, subject: &Subject<'_>, progress: &impl Progress) -> Result<Made> {
+        let objects = self.store.begin()?;
+        let store = Arc::new(ObjectStore::new(objects, self.limits.jobs)?);
+        let policy = Policy::read(self.host)?;
+        let label = policy.as_ref().map(|policy| policy.roots().as_bytes());
+        let contents = ObjectContents::new(&store, label);
+        let flattened = flatten(subject.image, self.limits, &contents, progress)?;
+        let target = Without { target: self.host, own: self.embedded };
+        let prepared = subject.prepare(&flattened.tree, &target, &|id, max| contents.read(id, max))?;
+        let left_out = container::left_out(&flattened.left_out);
+        let draft = subject.draft(flattened.tree, Root::Made, left_out, &prepared)?;
+        refuse(&draft)?;
+        store.settle()?;
+        let staged = tree::stage(&draft.tree, &contents, label, &|| Ok(()))?;
+        let root = staged.root;
+        let name = self.next(subject)?;
+        let lock = self.store.no_pruning()?;
+        let (commit, published) = self.store.publish(store.objects(), staged, &name.to_string(), &lock)?;
+        self.store.set_ref(&name.to_string(), &commit)?;
+        store.remember(&commit.hex());
+        let placing = Placing { host: self.host, name: &name };
+        let described = placing.bundle(self.store, root, draft)?;
+        placing.describe(subject, &described, self.embedded)?;
+        Ok(Made { name, warnings: prepared.warnings, stored: published.bytes })
+    }
+
+    /// One above every number that was ever used: refs stay when bundles go.
+    fn next(&self, subject: &Subject<'_>) -> Result<GenerationName> {
+        let mut highest = 0;
+        let mut look = |name: &GenerationName| {
+            if name.container == *subject.name {
+                highest = highest.max(name.number.get());
+            }
+        };
+        host::generations_in(&self.host.active_dir())?.iter().for_each(&mut look);
+        host::generations_in(&self.host.generations_dir())?.iter().for_each(&mut look);
+        let highest = highest.max(number_of(self.host, subject.name.as_str())?);
+        let number = NonZeroU64::MIN.saturating_add(highest);
+        Ok(GenerationName { container: subject.name.clone(), number })
+    }
+}
+
+/// In the directory of generations, for each container: the highest number that was ever given away.
+fn number_file(host: &Host, name: &str) -> Utf8PathBuf {
+    host.generations_dir().join(format!(".{name}.number"))
+}
+
+fn number_of(host: &Host, name: &str) -> Result<u64> {
+    let path = number_file(host, name);
+    let Some(bytes) = host::read(&path)? else { return Ok(0) };
+    let text = String::from_utf8_lossy(&bytes);
+    text.trim().parse().with_context(|| format!("reading {path}: {text:?} is no number"))
+}
+
+/// What no update can change on a running host.
+fn refuse(draft: &Draft) -> Result<()> {
+    let ours = |path: &Utf8Path| {
+        [place::UNIT_DIR, place::PRESET_DIR, place::TMPFILES_DIR].iter().any(|dir| path.starts_with(dir))
+    };
+    let foreign =
+        draft.placed.iter().map(|(path, _)| path).chain(draft.directories.iter().map(|(path, _)| path));
+    if let Some(path) = foreign.into_iter().find(|path| !ours(path)) {
+        bail!(
+            "the image brings /{path} for the host, which only a compose of the host image can place; \
+             compose a new host image with it"
+        );
+    }
+    Ok(())
+}
+
+/// Where the parts of one generation go.
+struct Placing<'a> {
+    host: &'a Host,
+    name: &'a GenerationName,
+}
+
+impl Placing<'_> {
+    /// Makes the bundle in staging and renames it into place; gives its record.
+    fn bundle(
+        &self,
+        store: &OwnRepo,
+        root: sysctr_core::store::object::DirRef,
+        draft: Draft,
+    ) -> Result<Described> {
+        let home = self.host.generations_dir();
+        let number = number_file(self.host, self.name.container.as_str());
+        write_synced(&number, format!("{}\n", self.name.number).as_bytes(), 0o600)?;
+        let staging = home.join(STAGING);
+        clear(&staging)?;
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&staging)
+            .with_context(|| format!("making {staging}"))?;
+        let dir = open_dir(&staging)?;
+        store.check_out(root, &dir, place::ROOTFS)?;
+        let Draft { mut record, mut files, stats, placed, .. } = draft;
+        ensure!(stats.is_empty(), "the image brings files for its bundle that only a compose can place");
+        let outside = self.outside(placed, &mut record)?;
+        record.files = files.iter().map(|(file, bytes)| (file.clone(), Digest::of(bytes))).collect();
+        files.insert(place::RECORD_JSON.to_owned(), to_json(&record));
+        for (file, bytes) in &files {
+            write(&staging.join(file), bytes, 0o644)?;
+        }
+        rustix::fs::syncfs(&dir).with_context(|| format!("flushing {staging}"))?;
+        let bundle = home.join(self.name.to_string());
+        std::fs::rename(&staging, &bundle).with_context(|| format!("renaming {staging} to {bundle}"))?;
+        sync_dir(&home)?;
+        Ok(Described { record, outside })
+    }
+
+    /// What an embedded container has below /usr: texts and links of this generation, by their path in its directory.
+    fn outside(&self, placed: Vec<(Utf8PathBuf, PlacedLeaf)>, record: &mut Record) -> Result<Outside> {
+        let home = Utf8Path::new(place::ACTIVE_DIR).join(self.name.to_string());
+        let mut outside = Outside::default();
+        for (path, leaf) in placed {
+            let inner = if let Ok(unit) = path.strip_prefix(place::UNIT_DIR) {
+                Utf8Path::new(place::UNITS).join(unit)
+            } else if path.starts_with(place::TMPFILES_DIR) {
+                Utf8PathBuf::from(path.file_name().unwrap_or_default())
+            } else {
+                // Presets are for units that are enabled by hand; links are all that counts here.
+                continue;
+            };
+            match leaf {
+                PlacedLeaf::File(file) => {
+                    let digest = Digest::of(&file.bytes);
+                    record.placed.insert(home.join(&inner), Placed::File { digest, metadata: None });
+                    outside.texts.push((inner, file.bytes));
+                }
+                PlacedLeaf::Link(target) => {
+                    let link = Placed::Link { target: target.clone(), replaced: None, metadata: None };
+                    record.placed.insert(home.join(&inner), link);
+                    outside.links.push((inner, target));
+                }
+                PlacedLeaf::Brought(_) => bail!("/{path} is the image's; only a compose can place it"),
+            }
+        }
+        Ok(outside)
+    }
+
+    /// Writes the generation's directory in `/etc` beside and renames it into place.
+    fn describe(
+        &self,
+        subject: &Subject<'_>,
+        Described { record, outside: Outside { texts, links } }: &Described,
+        embedded: Option<&Record>,
+    ) -> Result<()> {
+        let active = self.host.active_dir();
+        let doing = |path: &Utf8Path| format!("making {path}");
+        std::fs::create_dir_all(&active).with_context(|| doing(&active))?;
+        let beside = active.join(format!(".{}.new", self.name));
+        clear(&beside)?;
+        std::fs::create_dir(&beside).with_context(|| doing(&beside))?;
+        let bundle = Utf8Path::new("/").join(place::GENERATIONS_DIR).join(self.name.to_string());
+        let generation = Generation {
+            version: VERSION,
+            bundle,
+            origin: embedded.map_or(Origin::None, |record| Origin::Embedded(record.origin)),
+            record: Digest::of(&to_json(record)),
+            image: subject.reference.to_string(),
+            config: record.image.config,
+        };
+        write(&beside.join(place::GENERATION_JSON), &to_json(&generation), 0o644)?;
+        for (path, bytes) in texts {
+            let path = beside.join(path);
+            parent(&path)?;
+            write(&path, bytes, 0o644)?;
+        }
+        for (path, target) in links {
+            let path = beside.join(path);
+            parent(&path)?;
+            symlink(target, &path).with_context(|| doing(&path))?;
+        }
+        rustix::fs::syncfs(open_dir(&beside)?).with_context(|| format!("flushing {beside}"))?;
+        let dir = active.join(self.name.to_string());
+        std::fs::rename(&beside, &dir).with_context(|| format!("renaming {beside} to {dir}"))?;
+        sync_dir(&active)
+    }
+}
+
+/// Forgets a generation that nothing is switched to: what `/etc` says of it goes. Its bundle goes with the next collection.
+///
+/// # Errors
+/// When it can't be removed; it is known as before, or no longer.
+pub fn forget(host: &Host, name: &GenerationName) -> Result<()> {
+    let dir = host.generation_dir(name);
+    let beside = host.active_dir().join(format!(".{name}.new"));
+    clear(&beside)?;
+    // Renamed first: half a description must not be found.
+    match std::fs::rename(&dir, &beside) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.with_context(|| format!("renaming {dir}"))?,
+    }
+    sync_dir(&host.active_dir())?;
+    clear(&beside)
+}
+
+fn open_dir(path: &Utf8Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path.as_std_path(), flags, Mode::empty()).with_context(|| format!("opening {path}"))
+}
+
+/// Lets the names in a directory reach the disk.
+///
+/// # Errors
+/// When they don't.
+pub fn sync_dir(path: &Utf8Path) -> Result<()> {
+    rustix::fs::fsync(open_dir(path)?).with_context(|| format!("flushing {path}"))
+}
+
+/// Removes what a program that was cut off left at `path`.
+///
+/// # Errors
+/// When it can't be removed.
+pub fn clear(path: &Utf8Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {path}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parent(path: &Utf8Path) -> Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(parent).with_context(|| format!("making {parent}"))
+}
+
+fn write(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let make = || {
+        let mut file = File::create_new(path)?;
+        file.write_all(bytes)?;
+        file.set_permissions(std::fs::Permissions::from_mode(mode))
+    };
+    make().with_context(|| format!("writing {path}"))
+}
+
+/// Writes a file beside and renames it; it survives a power cut.
+///
+/// # Errors
+/// When it can't be written; the old one is there still.
+pub fn write_synced(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let Some((dir, name)) = path.parent().zip(path.file_name()) else {
+        bail!("writing {path}: it is no file's name")
+    };
+    let beside = dir.join(format!("{}.new", name));
+    let make = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    make().with_context(|| format!("writing {path}"))?;
+    sync_dir(dir)
+}

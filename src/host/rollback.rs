@@ -1,0 +1,170 @@
+//! `sysctr rollback`, `reset`, `hold`, `unhold` and `uninstall`: other switches between what is there already.
+
+use std::num::NonZeroU64;
+
+use anyhow::{Context as _, Result, bail};
+use sysctr_core::generation::GenerationName;
+use sysctr_core::name::ContainerName;
+use sysctr_core::place;
+
+use crate::active::decision::Link;
+use crate::active::host::Host;
+use crate::make::{self, sync_dir, write_synced};
+use crate::switch::{Failure, Switched, To, called, switch};
+use crate::{etc, systemd};
+
+/// Switches back to the newest generation below the active one, to what the host image has if there is none, or to `to`.
+///
+/// # Errors
+/// When there is nothing to go back to, or that did not become healthy; the container is what it was before.
+pub fn rollback(host: &Host, name: &ContainerName, to: Option<NonZeroU64>) -> Result<(To, Switched)> {
+    let doing = || format!("rolling back container {name}");
+    etc::require_writable(host).with_context(doing)?;
+    let numbers = host.numbers(name).with_context(doing)?;
+    let to = match to {
+        Some(number) if numbers.contains(&number) => To::Generation(number),
+        Some(number) => {
+            let there: Vec<_> = numbers.iter().map(|number| format!("{name}.{number}")).collect();
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            bail!("{}: there is no {name}.{number}; there is {there}", doing());
+        }
+        None => before(host, name).with_context(doing)?,
+    };
+    if let To::Generation(number) = to {
+        let usable = host.generation(&GenerationName { container: name.clone(), number });
+        usable.map_err(|why| anyhow::anyhow!("{}: {name}.{number} can't be used: {why}", doing()))?;
+    }
+    if to == To::Embedded && host.embedded(name).with_context(doing)?.is_none() {
+        bail!("{}: this host embeds none of that name; `sysctr uninstall {name}` removes it", doing());
+    }
+    Ok((to, switch(host, name, to, Failure::LeadsBack).with_context(doing)?))
+}
+
+fn before(host: &Host, name: &ContainerName) -> Result<To> {
+    let numbers = host.numbers(name)?;
+    match host.link(name) {
+        Link::To(active) => {
+            let lower = numbers.range(..active).next_back();
+            Ok(lower.map_or(To::Embedded, |number| To::Generation(*number)))
+        }
+        // What can't be read is left by the way that surely leads somewhere.
+        Link::Unreadable(_) => Ok(To::Embedded),
+        Link::Absent => bail!("it was never updated; nothing is before what the host image has"),
+    }
+}
+
+/// Switches back to what the host image has.
+///
+/// # Errors
+/// When it has none, or that did not become healthy; the container is what it was before.
+pub fn reset(host: &Host, name: &ContainerName) -> Result<Switched> {
+    let doing = || format!("resetting container {name}");
+    etc::require_writable(host).with_context(doing)?;
+    if host.embedded(name).with_context(doing)?.is_none() {
+        bail!("{}: this host embeds none of that name; `sysctr uninstall {name}` removes it", doing());
+    }
+    switch(host, name, To::Embedded, Failure::LeadsBack).with_context(doing)
+}
+
+/// Whether the active generation shall stay over host updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// `hold`.
+    Begins,
+    /// `unhold`.
+    Ends,
+}
+
+/// Lets the active generation stay over host updates, or no longer.
+///
+/// # Errors
+/// When there is none, or it can't be written.
+pub fn hold(host: &Host, name: &ContainerName, holding: Holding) -> Result<GenerationName> {
+    let doing = || match holding {
+        Holding::Begins => format!("holding container {name}"),
+        Holding::Ends => format!("letting container {name} go"),
+    };
+    etc::require_writable(host).with_context(doing)?;
+    let Link::To(number) = host.link(name) else {
+        bail!("{}: it has no generation that could be held; `sysctr update {name}` makes one", doing());
+    };
+    let generation = GenerationName { container: name.clone(), number };
+    let dir = host.generation_dir(&generation);
+    let path = dir.join(place::HOLD);
+    match holding {
+        Holding::Begins => write_synced(&path, b"", 0o644).with_context(doing)?,
+        Holding::Ends => {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(doing);
+                }
+                _ => sync_dir(&dir).with_context(doing)?,
+            }
+            // What was held over a host update is superseded from now on.
+            if systemd::is_running() {
+                systemd::reload().with_context(doing)?;
+            }
+        }
+    }
+    Ok(generation)
+}
+
+/// What goes with a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Its volumes stay.
+    Stays,
+    /// Its volumes go (`--purge`).
+    Goes,
+}
+
+/// Takes a container away that was installed on this host.
+///
+/// # Errors
+/// When the host image has it, it is not there, or something can't be removed.
+pub fn uninstall(host: &Host, name: &ContainerName, state: State) -> Result<()> {
+    let doing = || format!("uninstalling container {name}");
+    etc::require_writable(host).with_context(doing)?;
+    if host.embedded(name).with_context(doing)?.is_some() {
+        bail!(
+            "{}: it is part of the host image; `systemctl mask {}` keeps it from starting, `sysctr reset {name}` undoes \
+             updates",
+            doing(),
+            name.unit()
+        );
+    }
+    let numbers = host.numbers(name).with_context(doing)?;
+    if numbers.is_empty() && host.link(name) == Link::Absent {
+        bail!("{}: it is not installed; `sysctr list` shows what is", doing());
+    }
+    if systemd::is_running() {
+        systemd::stop(name).with_context(doing)?;
+    }
+    let active = host.active_dir();
+    match std::fs::remove_file(active.join(name.as_str())) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(doing),
+        _ => sync_dir(&active).with_context(doing)?,
+    }
+    for number in numbers {
+        let generation = GenerationName { container: name.clone(), number };
+        make::forget(host, &generation).with_context(doing)?;
+    }
+    if state == State::Goes {
+        let volumes = host.path(place::state_dir(name).as_str().trim_start_matches('/'));
+        make::clear(&volumes).with_context(doing)?;
+    }
+    if systemd::is_running() {
+        systemd::reload().with_context(doing)?;
+        systemd::forget_failures(name);
+    }
+    Ok(())
+}
+
+/// For people.
+pub fn text(name: &ContainerName, to: To, switched: Switched) -> String {
+    let state = match switched {
+        Switched::Running => "runs",
+        Switched::AtNextStart => "is what the next start runs",
+    };
+    format!("{name}: {} {state}\n", called(name, to))
+}

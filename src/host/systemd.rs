@@ -1,0 +1,180 @@
+//! The running systemd by its own program: systemctl(1) needs no D-Bus for root.
+
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use sysctr_core::name::ContainerName;
+use sysctr_core::place;
+
+/// Words of a payload that are told.
+const LINES: usize = 3;
+
+/// What a unit is doing, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// It runs or begins to.
+    Up,
+    /// It shall run, but failed or waits for another try.
+    Failed,
+    /// It does not run, and nobody wants it to.
+    Stopped,
+}
+
+/// How a container fared after a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It is up.
+    Good,
+    /// It is not; why.
+    Bad(String),
+}
+
+/// Whether systemd is this host's system manager (sd_booted(3)).
+pub fn is_running() -> bool {
+    std::path::Path::new("/run/systemd/system").is_dir()
+}
+
+/// Lets it read units anew; generators run.
+///
+/// # Errors
+/// When it does not.
+pub fn reload() -> Result<()> {
+    systemctl(&["daemon-reload"])
+}
+
+/// Makes what the container's generation needs in /var and /run, as a boot would.
+///
+/// # Errors
+/// When it can't be made.
+pub fn create_files(name: &ContainerName) -> Result<()> {
+    let lines = format!("/run/tmpfiles.d/{}", place::tmpfiles_name(name));
+    if !std::path::Path::new(&lines).exists() {
+        return Ok(());
+    }
+    let mut command = Command::new("systemd-tmpfiles");
+    let output = command.args(["--create", &lines]).stdin(Stdio::null()).output();
+    let output = output.context("running systemd-tmpfiles")?;
+    // 65 and 73: some lines could not be understood or done (systemd-tmpfiles(8)); a boot goes on, too.
+    if !output.status.success() && !matches!(output.status.code(), Some(65 | 73)) {
+        bail!("systemd-tmpfiles --create {lines}: {}", complaint(&output));
+    }
+    Ok(())
+}
+
+/// What the container's unit is doing.
+///
+/// # Errors
+/// When systemd can't be asked.
+pub fn unit(name: &ContainerName) -> Result<Unit> {
+    let state = property(name, "ActiveState")?;
+    Ok(match state.as_str() {
+        "active" | "reloading" | "activating" if property(name, "SubState")? != "auto-restart" => Unit::Up,
+        "activating" | "failed" => Unit::Failed,
+        _ => Unit::Stopped,
+    })
+}
+
+/// Lets systemd forget that the container's unit failed, if it did.
+pub fn forget_failures(name: &ContainerName) {
+    // One that it does not know has no failures.
+    systemctl(&["reset-failed", &name.unit()]).unwrap_or_default();
+}
+
+/// Stops the container's unit.
+///
+/// # Errors
+/// When it can't be stopped.
+pub fn stop(name: &ContainerName) -> Result<()> {
+    systemctl(&["stop", &name.unit()])
+}
+
+/// Starts the container's unit anew and waits until it is up (by its own words, or its health command) and, unless it says
+/// so itself, stayed up for `settle`.
+///
+/// # Errors
+/// When systemd can't be asked.
+pub fn restart(name: &ContainerName, settle: Duration) -> Result<Health> {
+    // They must not count against this start.
+    forget_failures(name);
+    #[expect(clippy::disallowed_methods, reason = "the journal is asked by it, nothing is written with it")]
+    let begun = SystemTime::now();
+    let started = run(&["restart", &name.unit()])?;
+    if !started.status.success() {
+        return bad(name, begun);
+    }
+    let begin = Instant::now();
+    loop {
+        if unit(name)? != Unit::Up && !is_done(name)? || property(name, "NRestarts")? != "0" {
+            return bad(name, begun);
+        }
+        if begin.elapsed() >= settle {
+            return Ok(Health::Good);
+        }
+        sleep(Duration::from_millis(100).min(settle));
+    }
+}
+
+/// A oneshot that ended well.
+fn is_done(name: &ContainerName) -> Result<bool> {
+    Ok(property(name, "Type")? == "oneshot" && property(name, "Result")? == "success")
+}
+
+fn bad(name: &ContainerName, begun: SystemTime) -> Result<Health> {
+    let result = property(name, "Result")?;
+    let mut why = if result == "success" { "it ended".to_owned() } else { format!("its result is {result}") };
+    let words = last_words(name, begun);
+    if !words.is_empty() {
+        why = format!("{why}, its last words: {words}");
+    }
+    Ok(Health::Bad(why))
+}
+
+fn property(name: &ContainerName, property: &str) -> Result<String> {
+    let output = run(&["show", "--property", property, "--value", &name.unit()])?;
+    if !output.status.success() {
+        bail!("asking systemd about {}: {}", name.unit(), complaint(&output));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn systemctl(arguments: &[&str]) -> Result<()> {
+    let output = run(arguments)?;
+    if !output.status.success() {
+        bail!("systemctl {}: {}", arguments.join(" "), complaint(&output));
+    }
+    Ok(())
+}
+
+fn run(arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new("systemctl");
+    command.arg("--no-ask-password").args(arguments).stdin(Stdio::null());
+    command.output().with_context(|| format!("running systemctl {}", arguments.join(" ")))
+}
+
+fn complaint(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")
+}
+
+fn journalctl(arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("journalctl");
+    command.args(["--quiet", "--no-pager"]).args(arguments).stdin(Stdio::null());
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What the container or its launcher said last since then. (A cursor would be exact, but with matches journalctl 252 skips the
+/// first entry after one.)
+fn last_words(name: &ContainerName, begun: SystemTime) -> String {
+    let begun = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = format!("--since=@{}.{:06}", begun.as_secs(), begun.subsec_micros());
+    // The journal takes what is said a moment later.
+    journalctl(&["--sync"]);
+    let (unit, identifier) = (format!("_SYSTEMD_UNIT={}", name.unit()), format!("SYSLOG_IDENTIFIER={name}"));
+    // Of a process that is gone already the journal knows no unit.
+    let said =
+        journalctl(&[&since, "--output=cat", "--lines=20", &unit, "+", &identifier]).unwrap_or_default();
+    let lines: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES)..].join(" | ")
+}

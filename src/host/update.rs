@@ -1,0 +1,250 @@
+//! `sysctr update` and `install`: image → generation → switch. Everything is made beside what runs, then switched to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, bail};
+use std::os::fd::AsFd as _;
+use sysctr_core::container::Subject;
+use sysctr_core::digest::Digest;
+use sysctr_core::epoch::Epoch;
+use sysctr_core::image::flatten::{Limits, Progress};
+use sysctr_core::name::{ContainerName, GroupName};
+use sysctr_core::place;
+use sysctr_core::placement::Policy;
+use sysctr_core::prepare;
+use sysctr_core::record::Record;
+use sysctr_core::settings::Settings;
+use sysctr_core::store::layers::KnownLayers;
+use sysctr_core::store::own_repo::OwnRepo;
+
+use crate::active::decision::{Hold, Link, Why};
+use crate::active::host::{self, Host};
+use crate::active::{self, Active};
+use crate::etc;
+use crate::image::{self, Fetched, KnownBlobs, Source};
+use crate::make::{self, Made, Making};
+use crate::switch::{self, Failure, Switched, To};
+
+/// In the directory of generations: what is being fetched.
+const FETCHED: &str = ".fetched";
+/// Whose the containers are that were installed here.
+const GROUP: &str = "host";
+
+/// What an update or install was asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Its image; none: where the last one said that updates come from.
+    pub image: Option<sysctr_core::image::reference::ImageRef>,
+    /// What the image must be.
+    pub pin: Option<Digest>,
+    /// Passwords of registries.
+    pub authfile: Option<camino::Utf8PathBuf>,
+    /// Values over those that it has.
+    pub set: BTreeMap<String, String>,
+    /// What happens when it does not become healthy.
+    pub failure: Failure,
+}
+
+/// What became of one container.
+#[derive(Debug)]
+pub struct Updated {
+    /// The container.
+    pub name: ContainerName,
+    /// Its new generation; none: it was what it should be.
+    pub made: Option<(Made, Switched)>,
+    /// Bytes of blobs that were fetched.
+    pub fetched: u64,
+}
+
+/// Brings a container to what its image is now. The caller holds the lock.
+///
+/// # Errors
+/// When a step fails; the container is what it was before.
+pub fn update(host: &Host, name: &ContainerName, request: &Request) -> Result<Updated> {
+    let doing = || format!("updating container {name}");
+    etc::require_writable(host).with_context(doing)?;
+    let active = active::on(host, name).with_context(doing)?;
+    free(host, name, &active).with_context(doing)?;
+    let settings = settings(&active, &request.set).with_context(doing)?;
+    let reference = match &request.image {
+        Some(image) => image.clone(),
+        None => image::place_of_updates(settings.update.as_deref(), &active.record.image.source)
+            .with_context(doing)?,
+    };
+    let group = active.record.group.clone();
+    bring(host, name, Wish { group, settings, reference, active: Some(active) }, request).with_context(doing)
+}
+
+/// Makes a container that this host does not have. The caller holds the lock.
+///
+/// # Errors
+/// When it has one of that name, or a step fails; nothing of it is left then.
+pub fn install(host: &Host, name: &ContainerName, settings: Settings, request: &Request) -> Result<Updated> {
+    let doing = || format!("installing container {name}");
+    etc::require_writable(host).with_context(doing)?;
+    if host.embedded(name).with_context(doing)?.is_some()
+        || !host.numbers(name).with_context(doing)?.is_empty()
+    {
+        bail!("{}: this host has one of that name; `sysctr update {name} --image …` changes it", doing());
+    }
+    let Some(reference) = request.image.clone() else { bail!("{}: no image was named", doing()) };
+    let group: GroupName = GROUP.parse().context("naming the group of what is installed")?;
+    let mut settings = settings;
+    settings.set.extend(request.set.clone());
+    bring(host, name, Wish { group, settings, reference, active: None }, request).with_context(doing)
+}
+
+/// What a container shall be.
+struct Wish {
+    group: GroupName,
+    settings: Settings,
+    reference: sysctr_core::image::reference::ImageRef,
+    /// What it is now.
+    active: Option<Active>,
+}
+
+fn bring(host: &Host, name: &ContainerName, wish: Wish, request: &Request) -> Result<Updated> {
+    let Wish { group, settings, reference, active } = wish;
+    let architecture = host.architecture()?;
+    let runtime = host.runtime(&settings.runtime)?;
+    let store = OwnRepo::open_or_make(&host.generations_dir().join(place::STORE))?;
+    let source = Source { reference, pin: request.pin, authfile: request.authfile.clone() };
+    let known = known_blobs(host, &store, name)?;
+    let fetching = host.generations_dir().join(FETCHED);
+    make::clear(&fetching)?;
+    let Fetched { image, bytes } = image::fetch(&source, architecture, &known, &fetching)?;
+    let origin = prepare::origin(&image.config_document.digest, &settings);
+    let mut updated = Updated { name: name.clone(), made: None, fetched: bytes };
+    if active.as_ref().is_some_and(|active| active.record.origin == origin) {
+        make::clear(&fetching)?;
+        return Ok(updated);
+    }
+    let policy = Policy::read(host)?;
+    let layers =
+        KnownLayers::new(store.dir().as_fd(), policy.as_ref().map(|policy| policy.roots().as_bytes()));
+    image.find_layers(|diff_id| layers.has(diff_id))?;
+    let embedded = host.embedded(name)?;
+    let making = Making { host, store: &store, embedded: embedded.as_ref(), limits: LIMITS };
+    let subject = Subject {
+        name,
+        group: &group,
+        settings: &settings,
+        reference: &source.reference,
+        image: &image,
+        runtime: &runtime,
+        architecture,
+        epoch: Epoch::default(),
+        signed_by: &[],
+    };
+    let made = making.make(&subject, &Quiet)?;
+    make::clear(&fetching)?;
+    let to = To::Generation(made.name.number);
+    match switch::switch(host, name, to, request.failure) {
+        Ok(switched) => updated.made = Some((made, switched)),
+        Err(error) => {
+            // One that failed is nothing to go back to.
+            if host.link(name) != Link::To(made.name.number) {
+                make::forget(host, &made.name)?;
+            }
+            return Err(error);
+        }
+    }
+    Ok(updated)
+}
+
+/// A held container stays what it is.
+fn free(host: &Host, name: &ContainerName, active: &Active) -> Result<()> {
+    let Some(number) = active.generation else { return Ok(()) };
+    let generation = sysctr_core::generation::GenerationName { container: name.clone(), number };
+    let known = host.described(&generation).map(|(_, known)| known);
+    if active.why == Why::Held || known.is_ok_and(|known| known.hold == Hold::Held) {
+        bail!("it is held at {generation}; `sysctr unhold {name}` lets it go");
+    }
+    Ok(())
+}
+
+/// The settings that the active one was made with, and these values over its own. Defaults of the image are evaluated anew.
+fn settings(active: &Active, set: &BTreeMap<String, String>) -> Result<Settings> {
+    let path = active.bundle.join(place::SETTINGS_JSON);
+    let bytes = host::read(&path)?.with_context(|| format!("reading {path}: there is none"))?;
+    let mut settings: Settings = serde_json::from_slice(&bytes).with_context(|| format!("reading {path}"))?;
+    settings.set.extend(set.clone());
+    Ok(settings)
+}
+
+/// The bounds of an image that a compose has by default, too.
+const LIMITS: Limits = Limits { jobs: 2, max_entries: 4_000_000, max_bytes: 32 << 30, max_window: 64 << 20 };
+
+/// Blobs of what this host has, whose layers the store knows.
+fn known_blobs(host: &Host, store: &OwnRepo, name: &ContainerName) -> Result<KnownBlobs> {
+    let policy = Policy::read(host)?;
+    let layers =
+        KnownLayers::new(store.dir().as_fd(), policy.as_ref().map(|policy| policy.roots().as_bytes()));
+    let mut known = BTreeSet::new();
+    let mut look = |bundle: &camino::Utf8Path, record: &Record| -> Result<()> {
+        let Some(manifest) = host::read(&bundle.join(place::IMAGE_MANIFEST))? else { return Ok(()) };
+        let pairs = layer_digests(&manifest).into_iter().zip(&record.image.diff_ids);
+        known.extend(pairs.filter(|(_, diff_id)| layers.has(diff_id)).map(|(digest, _)| digest));
+        Ok(())
+    };
+    for number in host.numbers(name)? {
+        let generation = sysctr_core::generation::GenerationName { container: name.clone(), number };
+        // What can't be read makes nothing known.
+        if let Ok(opened) = host.generation(&generation) {
+            look(&opened.bundle, &opened.record)?;
+        }
+    }
+    Ok(known)
+}
+
+/// Digests of the blobs that an image manifest names; a digest that is not sha256 ends the list.
+fn layer_digests(manifest: &[u8]) -> Vec<Digest> {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let layers = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    layers.iter().map_while(|layer| layer["digest"].as_str()?.parse().ok()).collect()
+}
+
+/// Hears nothing.
+struct Quiet;
+
+impl Progress for Quiet {
+    fn layer(&self, _: usize, _: usize, _: u64) {}
+
+    fn advance(&self, _: usize, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn done(&self, _: usize) {}
+}
+
+/// For programs (docs/format.md, "Output of sysctr").
+pub fn json(all: &[Updated]) -> serde_json::Value {
+    let one = |updated: &Updated| {
+        let made = updated.made.as_ref();
+        serde_json::json!({
+            "name": updated.name,
+            "generation": made.map(|(made, _)| made.name.number),
+            "running": made.map(|(_, switched)| *switched == Switched::Running),
+            "fetched_bytes": updated.fetched,
+            "stored_bytes": made.map_or(0, |(made, _)| made.stored),
+            "warnings": made.map(|(made, _)| made.warnings.clone()).unwrap_or_default(),
+        })
+    };
+    serde_json::json!({ "format": 1, "containers": all.iter().map(one).collect::<serde_json::Value>() })
+}
+
+/// For people.
+pub fn text(all: &[Updated]) -> String {
+    let one = |updated: &Updated| match &updated.made {
+        None => format!("{}: nothing to change\n", updated.name),
+        Some((made, switched)) => {
+            let warnings = made.warnings.iter().map(|warning| format!("  warning: {warning}\n"));
+            let state = match switched {
+                Switched::Running => "runs",
+                Switched::AtNextStart => "is what the next start runs",
+            };
+            format!("{}: {} {state}\n{}", updated.name, made.name, warnings.collect::<String>())
+        }
+    };
+    all.iter().map(one).collect()
+}

@@ -1,0 +1,115 @@
+//! A host whose /etc and /var/lib/containers outlive its boots, and images in /images.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use sysctr_tests::boot::Report;
+use sysctr_tests::{Boot, Command, Compose, Crafted, Layer, Packing, Root, crafted, scratch};
+use tempfile::TempDir;
+
+/// An image of two layers: busybox, and what a web server on port 8085 answers.
+pub struct Version {
+    answer: String,
+    script: String,
+}
+
+pub fn version(answer: &str) -> Version {
+    Version { answer: answer.to_owned(), script: "exec httpd -f -p 127.0.0.1:8085 -h /www".to_owned() }
+}
+
+impl Version {
+    /// The program is this shell script instead.
+    pub fn ends_with(mut self, script: &str) -> Self {
+        self.script = script.to_owned();
+        self
+    }
+
+    fn crafted(&self) -> Crafted {
+        let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+        let base = ["sh", "httpd", "sleep", "echo"]
+            .iter()
+            .fold(Layer::new().dir("bin").program("bin/busybox", busybox), |layer, applet| {
+                layer.symlink(&format!("bin/{applet}"), "busybox")
+            });
+        let top = Layer::new().dir("www").file("www/index.html", format!("version {}\n", self.answer));
+        let mut image = Crafted::of(&[base.bytes(), top.bytes()], Packing::Gzip);
+        image.config["config"] =
+            json!({"Entrypoint": ["/bin/sh", "-c", self.script], "StopSignal": "SIGKILL"});
+        image
+    }
+}
+
+pub struct Bench {
+    root: Root,
+    work: TempDir,
+}
+
+impl Bench {
+    /// A booted-to-be host that embeds the first as `web`, if there is one.
+    pub fn new(embedded: &[Version]) -> Self {
+        let bench = Self { root: Root::debian(), work: scratch() };
+        std::fs::create_dir(bench.root.join("images")).expect("a new directory");
+        for dir in ["images", "containers"] {
+            std::fs::create_dir(bench.work.path().join(dir)).expect("a new directory");
+        }
+        match embedded.first() {
+            Some(version) => bench.update_host(version),
+            None => {
+                let hello = sysctr_tests::Image::hello();
+                let manifest = format!(
+                    "group = 'other'\n[[container]]\nname = 'other'\nimage = '{}'\nenable = false\n",
+                    hello.in_manifest()
+                );
+                Compose::into(&bench.root).manifest(manifest).with(&hello).add_launcher().run().expect_ok();
+            }
+        }
+        Command::new("cp").arg("-a").arg(bench.root.join("etc")).arg(bench.path("etc")).run().expect_ok();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    /// The host image gets another version of `web`; what is in /etc stays.
+    pub fn update_host(&self, version: &Version) {
+        let images = scratch();
+        crafted::write(&version.crafted().layout(), &images.path().join("web"));
+        let manifest = format!(
+            "group = 'web'\n[[container]]\nname = 'web'\nimage = 'oci:{}/web'\n",
+            images.path().display()
+        );
+        Compose::into(&self.root).manifest(manifest).add_launcher().run().expect_ok();
+    }
+
+    /// An image below /images, called by its answer.
+    pub fn image(&self, version: &Version) {
+        crafted::write(&version.crafted().layout(), &self.path("images").join(&version.answer));
+    }
+
+    /// Boots the host.
+    pub fn boot(&self, script: &str) -> Report {
+        let boot = Boot::of(&self.root)
+            .nspawn(format!("--bind={}:/etc", self.path("etc").display()))
+            .nspawn(format!("--bind={}:/var/lib/containers", self.path("containers").display()))
+            .nspawn(format!("--bind-ro={}:/images", self.path("images").display()));
+        boot.run(&format!("{SHELL}{script}"))
+    }
+
+    /// What `ostree fsck` says of the host's store.
+    pub fn assert_store_clean(&self) {
+        let repo = self.path("containers/atomic/.repo");
+        let fsck = Command::new("ostree").arg("fsck").arg(format!("--repo={}", repo.display()));
+        fsck.run().expect_ok();
+    }
+}
+
+const SHELL: &str = r#"
+# answered VERSION: whether the server answers with it; says VERSION: fails unless it does within ten seconds
+answered() { [ "$(fetch 8085 | tail -n 1)" = "version $1" ]; }
+says() { wait_for answered "$1"; }
+# active: what the next start of web runs, and why
+active() {
+  sysctr status --format json web | tr -d '\n' | sed 's/.*"active": "\([^"]*\)".*"why": "\([^"]*\)".*/\1 \2/'
+}
+"#;
