@@ -92,7 +92,7 @@ tier2: build
 .PHONY: soak
 soak: build fixtures
 	@$(STEP) --show "kills, long form" env SYSCTR_SOAK=1 $(CARGO) test --locked --no-fail-fast -p sysctr-tests \
-	  --test kills --test commit --test registry -- --nocapture
+	  --test kills --test commit --test registry --test updates -- --nocapture
 
 ## make fixtures   the roots and images that tests use, as far as the cache lacks them (root)
 .PHONY: fixtures fixtures-demo

@@ -24,7 +24,13 @@ impl Version {
         self
     }
 
-    fn crafted(&self) -> Crafted {
+    /// What it answers.
+    pub fn name(&self) -> &str {
+        &self.answer
+    }
+
+    /// It byte by byte.
+    pub fn crafted(&self) -> Crafted {
         let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
         let base = ["sh", "httpd", "sleep", "echo"]
             .iter()
