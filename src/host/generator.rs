@@ -25,7 +25,15 @@ const TMPFILES: &str = "run/tmpfiles.d";
 /// When one container's could not be written; those of the others are.
 pub fn generate(host: &Host, units: &Utf8Path) -> Result<()> {
     let mut failed = None;
-    for name in host.switched()? {
+    let switched = host.switched()?;
+    // Reset since the last reload.
+    for lines in host::names(&host.path(TMPFILES))? {
+        let name = lines.strip_prefix("sysctr-").and_then(|rest| rest.strip_suffix(".conf"));
+        if name.and_then(|name| name.parse().ok()).is_some_and(|name| !switched.contains(&name)) {
+            remove(&host.path(TMPFILES).join(lines))?;
+        }
+    }
+    for name in switched {
         let done =
             one(host, &name, units).with_context(|| format!("generating the unit of container {name}"));
         failed = failed.or(done.err());
@@ -128,3 +136,7 @@ fn remove(path: &Utf8Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "generator_tests.rs"]
+mod tests;
