@@ -13,8 +13,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{Mode, OFlags};
 use sysctr_core::container::{self, Subject};
 use sysctr_core::digest::Digest;
-use sysctr_core::generation::{Generation, GenerationName, Origin};
+use sysctr_core::generation::{Generation, GenerationName, Origin, Trial};
 use sysctr_core::image::flatten::{Limits, Progress, flatten};
+use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::placement::{Draft, PlacedLeaf, Policy, Root};
 use sysctr_core::prepare::Without;
@@ -23,6 +24,7 @@ use sysctr_core::store::contents::{ObjectContents, ObjectStore};
 use sysctr_core::store::own_repo::OwnRepo;
 use sysctr_core::store::tree;
 
+use crate::active::decision::Link;
 use crate::active::host::{self, Host};
 
 /// In the directory of generations: what is being made; nobody looks at it.
@@ -232,6 +234,9 @@ impl Placing<'_> {
             config: record.image.config,
         };
         write(&beside.join(place::GENERATION_JSON), &to_json(&generation), 0o644)?;
+        // Born on trial: one that a cut-off program never switched to is told from one that was.
+        let trial = trial(self.host, &self.name.container)?;
+        write(&beside.join(place::TRIAL_JSON), &to_json(&trial), 0o644)?;
         for (path, bytes) in texts {
             let path = beside.join(path);
             parent(&path)?;
@@ -247,6 +252,18 @@ impl Placing<'_> {
         std::fs::rename(&beside, &dir).with_context(|| format!("renaming {beside} to {dir}"))?;
         sync_dir(&active)
     }
+}
+
+/// A trial that begins now, with what is active.
+///
+/// # Errors
+/// When the kernel does not tell which boot this is.
+pub fn trial(host: &Host, name: &ContainerName) -> Result<Trial> {
+    let before = match host.link(name) {
+        Link::To(number) => Some(number),
+        Link::Absent | Link::Unreadable(_) => None,
+    };
+    Ok(Trial { version: VERSION, boot: host.boot()?, before })
 }
 
 /// Forgets a generation that nothing is switched to: what `/etc` says of it goes. Its bundle goes with the next collection.

@@ -6,10 +6,10 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use sysctr_core::generation::{GenerationName, Trial};
+use sysctr_core::generation::GenerationName;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::record::{LaunchMode, Record, VERSION, to_json};
+use sysctr_core::record::{LaunchMode, Record, to_json};
 
 use crate::active;
 use crate::active::decision::Link;
@@ -58,15 +58,15 @@ pub fn switch(host: &Host, name: &ContainerName, to: To, failure: Failure) -> Re
         Link::Absent | Link::Unreadable(_) => To::Embedded,
     };
     let wanted = systemd::is_running() && systemd::unit(name)? != Unit::Stopped;
+    begin_trial(host, name, to)?;
+    point(host, name, to)?;
+    if !wanted || failure == Failure::IsKept {
+        end_trial(host, name, to)?;
+    }
     if !wanted {
-        point(host, name, to)?;
         reload()?;
         return Ok(Switched::AtNextStart);
     }
-    if failure == Failure::LeadsBack {
-        begin_trial(host, name, to, before)?;
-    }
-    point(host, name, to)?;
     match prove(host, name) {
         Ok(Health::Good) => {
             end_trial(host, name, to)?;
@@ -159,16 +159,11 @@ fn point(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     sync_dir(&dir)
 }
 
-fn begin_trial(host: &Host, name: &ContainerName, to: To, before: To) -> Result<()> {
+fn begin_trial(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     // What the host image has needs no trial: it is what runs whenever nothing else can.
     let To::Generation(number) = to else { return Ok(()) };
-    let before = match before {
-        To::Embedded => None,
-        To::Generation(number) => Some(number),
-    };
-    let trial = Trial { version: VERSION, boot: host.boot()?, before };
     let path = host.generation_dir(&generation(name, number)).join(place::TRIAL_JSON);
-    write_synced(&path, &to_json(&trial), 0o644)
+    write_synced(&path, &to_json(&make::trial(host, name)?), 0o644)
 }
 
 fn end_trial(host: &Host, name: &ContainerName, to: To) -> Result<()> {

@@ -41,6 +41,17 @@ impl Root {
         root
     }
 
+    /// The same with libostree's programs, as an OSTree host has it, `/etc` in its place.
+    pub fn ostree_host() -> Self {
+        let root = Self { scratch: scratch() };
+        let archive = directory("ostree-host").join("root.tar.zst");
+        std::fs::create_dir(root.path()).expect("a new directory");
+        let tar = Command::new("tar").args(["--zstd", "--xattrs", "--numeric-owner", "-xpf"]).arg(archive);
+        tar.arg("-C").arg(root.path()).run().expect_ok();
+        std::fs::rename(root.join("usr/etc"), root.join("etc")).expect("the tree has no /etc of its own");
+        root
+    }
+
     /// The least that a compose accepts: systemd's and runc's programs and the usual directories, nothing to boot.
     pub fn small() -> Self {
         Self::small_below(scratch())
