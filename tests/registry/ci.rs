@@ -2,7 +2,6 @@
 
 use sysctr_tests::{Root, source_dir};
 
-use super::server::Server;
 use super::*;
 
 #[test]

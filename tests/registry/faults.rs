@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::proxy::{Fault, Proxy, Times};
-use super::server::Server;
 use super::*;
 
 /// Large enough to be under way for a while.

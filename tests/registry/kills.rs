@@ -5,7 +5,6 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::proxy::{Fault, Proxy, Times};
-use super::server::Server;
 use super::*;
 
 #[test]

@@ -1,21 +1,25 @@
 //! `fetch`, `sysctr.lock` and `--locked` against Debian's docker-registry and skopeo, with a proxy of our own between them.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod architectures;
 mod ci;
 mod corruption;
 mod faults;
+mod inspect;
 mod keys;
 mod kills;
+mod progress;
 mod proxy;
-mod server;
 mod sources;
 mod trust;
+mod update;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use sysctr_tests::crafted::{Crafted, Layer, Packing, digest};
+use sysctr_tests::registry::Server;
 use sysctr_tests::{Command, Output, Program, Root, scratch};
 use tempfile::TempDir;
 

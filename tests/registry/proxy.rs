@@ -17,6 +17,8 @@ pub enum Fault {
     Wrong,
     /// A few bytes a second.
     Slow,
+    /// Right, but 32 KiB every 40 ms.
+    Steady,
     /// The answer is this status.
     Status(u16),
     /// The answer is a redirection to the same place.
@@ -153,17 +155,26 @@ fn tell(stream: &mut TcpStream, told: &str, mut body: Vec<u8>, fault: Option<Fau
             stream.write_all(told.as_bytes())?;
             stream.write_all(&body)
         }
-        Some(Fault::Slow) => {
-            stream.write_all(told.as_bytes())?;
-            for part in body.chunks(16) {
-                stream.write_all(part)?;
-                std::thread::sleep(Duration::from_millis(200));
-            }
-            Ok(())
-        }
+        Some(Fault::Slow) => drip(stream, told, &body, (16, Duration::from_millis(200))),
+        Some(Fault::Steady) => drip(stream, told, &body, (32 << 10, Duration::from_millis(40))),
         _ => {
             stream.write_all(told.as_bytes())?;
             stream.write_all(&body)
         }
     }
+}
+
+/// Passes an answer on in parts with pauses.
+fn drip(
+    stream: &mut TcpStream,
+    told: &str,
+    body: &[u8],
+    (part, pause): (usize, Duration),
+) -> std::io::Result<()> {
+    stream.write_all(told.as_bytes())?;
+    for part in body.chunks(part) {
+        stream.write_all(part)?;
+        std::thread::sleep(pause);
+    }
+    Ok(())
 }

@@ -2,14 +2,10 @@
 
 use serde_json::json;
 use sysctr_tests::Root;
-use sysctr_tests::crafted::{self, Files};
+use sysctr_tests::crafted;
 
 use super::proxy::Proxy;
-use super::server::Server;
 use super::*;
-
-/// ELF's `e_machine` (offset 18) of arm64.
-const ARM64: u8 = 183;
 
 #[test]
 fn a_warm_fetch_asks_for_nothing_and_a_locked_compose_needs_no_network() {
@@ -65,71 +61,6 @@ fn twenty_images_fetch_each_shared_blob_once() {
     let first = manifest_digest(&image(&[1, 100, 200], 3000));
     let index = std::fs::read_to_string(site.path("cache/index.json")).unwrap();
     assert!(index.contains(&first), "{index}");
-}
-
-/// An index of these images, each for an architecture, as a layout.
-fn index(images: &[(&str, Crafted)]) -> (Files, String) {
-    let mut files = crafted::layout(&images.iter().map(|(_, image)| image).collect::<Vec<_>>());
-    let listed: Vec<_> = images
-        .iter()
-        .map(|(architecture, image)| {
-            let mut listed = image.listed();
-            listed["platform"] = json!({"os": "linux", "architecture": architecture});
-            listed
-        })
-        .collect();
-    let media_type = "application/vnd.oci.image.index.v1+json";
-    let bytes = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": listed}).to_string();
-    let top = json!({"mediaType": media_type, "digest": digest(bytes.as_bytes()), "size": bytes.len()});
-    let top = json!({"schemaVersion": 2, "manifests": [top]}).to_string();
-    let name = digest(bytes.as_bytes());
-    files.insert(crafted::blob_name(&name), bytes.into_bytes());
-    files.insert("index.json".to_owned(), top.into_bytes());
-    (files, name)
-}
-
-fn for_architecture(architecture: &str, seed: u64) -> Crafted {
-    let mut made = image(&[seed], 1000);
-    made.config["architecture"] = json!(architecture);
-    made
-}
-
-#[test]
-fn one_lock_holds_several_architectures_and_a_compose_takes_the_targets() {
-    let server = Server::plain();
-    let images = ["amd64", "arm64", "s390x"].map(|name| (name, for_architecture(name, 7)));
-    let (files, top) = index(&images);
-    let layout = scratch();
-    crafted::write(&files, layout.path());
-    server.push_layout(layout.path(), "multi:1", &["--all"]);
-    let reference = format!("docker://127.0.0.1:{}/multi:1", server.port);
-    let site = Site::new(&format!("group = 'g'\n{}", container("it", &reference)));
-    site.fetch(&["--arch", "arm64", "--arch", "s390x"]).expect_ok();
-    site.sound();
-    let lock = site.lock();
-    for (architecture, image) in &images {
-        assert!(lock.contains(&format!("architecture = \"{architecture}\"")), "{lock}");
-        assert!(lock.contains(&format!("manifest = \"{}\"", manifest_digest(image))), "{lock}");
-    }
-    assert_eq!(lock.matches(&format!("index = \"{top}\"")).count(), 3);
-    drop(server);
-    for (number, image) in [(62, &images[0].1), (ARM64, &images[1].1)] {
-        let root = Root::small();
-        let launcher = site.path("launcher");
-        std::fs::copy(Program::Launcher.path(), &launcher).unwrap();
-        for file in [&launcher, &root.join("usr/lib/systemd/systemd"), &root.join("usr/bin/runc")] {
-            let mut bytes = std::fs::read(file).unwrap();
-            bytes[18] = number;
-            std::fs::write(file, bytes).unwrap();
-        }
-        let compose = site.command(["-m", "containers.toml", "--locked", "--sysroot"]).arg(root.path());
-        compose.arg("--add-launcher").arg(&launcher).run().expect_ok();
-        let record = root.record("it");
-        assert_eq!(
-            (&record["image"]["manifest"], &record["image"]["index"]),
-            (&json!(manifest_digest(image)), &json!(top))
-        );
-    }
 }
 
 #[test]

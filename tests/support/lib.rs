@@ -19,6 +19,7 @@ pub mod fixture;
 pub mod listing;
 pub mod oracle;
 pub mod random;
+pub mod registry;
 pub mod runtime;
 pub mod unit;
 

@@ -139,6 +139,11 @@ impl Cache {
         }
     }
 
+    /// Whether a blob is known to be there and whole, without a look.
+    pub(super) fn is_known_whole(&self, digest: &Digest) -> bool {
+        self.known_whole().contains(digest)
+    }
+
     /// Notes that a blob's digest was right.
     pub(super) fn note_whole(&self, digest: Digest) {
         self.known_whole().insert(digest);

@@ -1,4 +1,4 @@
-//! Where compose, plan and lint take their images from.
+//! Where compose, plan, lint and inspect take their images from.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -77,16 +77,28 @@ impl<'a> Images<'a> {
     pub fn prepare(&self, architecture: Architecture) -> Result<()> {
         match &self.way {
             Way::Locked(lock) => Ok(lock.check(self.manifest, architecture)?),
+            Way::Free(lock) => self.fetch_foreign(&self.manifest.containers, architecture, lock.as_ref()),
+        }
+    }
+
+    /// The same for one of the containers.
+    ///
+    /// # Errors
+    /// As [`Images::prepare`].
+    pub fn prepare_one(&self, container: &Container, architecture: Architecture) -> Result<()> {
+        match &self.way {
+            Way::Locked(lock) => Ok(lock.image(container, architecture).map(drop)?),
             Way::Free(lock) => {
-                let foreign = |it: &&Container| it.image.transport().reader() == Reader::Skopeo;
-                let containers: Vec<_> = self.manifest.containers.iter().filter(foreign).collect();
-                if containers.is_empty() {
-                    Ok(())
-                } else {
-                    self.fetch(&containers, architecture, lock.as_ref())
-                }
+                self.fetch_foreign(std::slice::from_ref(container), architecture, lock.as_ref())
             }
         }
+    }
+
+    /// Fetches those that nobody reads in place.
+    fn fetch_foreign(&self, all: &[Container], arch: Architecture, lock: Option<&LockFile>) -> Result<()> {
+        let foreign: Vec<_> =
+            all.iter().filter(|it| it.image.transport().reader() == Reader::Skopeo).collect();
+        if foreign.is_empty() { Ok(()) } else { self.fetch(&foreign, arch, lock) }
     }
 
     fn fetch(&self, containers: &[&Container], arch: Architecture, lock: Option<&LockFile>) -> Result<()> {

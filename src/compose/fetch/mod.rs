@@ -5,6 +5,7 @@
 
 pub mod cache;
 mod clean;
+mod hint;
 pub mod images;
 mod native;
 mod progress;
@@ -13,15 +14,17 @@ pub mod report;
 mod schedule;
 pub mod skopeo;
 mod staging;
+mod terminal;
 pub mod trust;
 pub mod verb;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::arch::Architecture;
+use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::Reader;
 
 use crate::interrupt::Interrupt;
@@ -29,9 +32,11 @@ use crate::lock::Locked;
 use crate::manifest::Container;
 use crate::progress::Reporter;
 use cache::{Cache, State};
+use hint::Hint;
 use progress::Progress;
-use pull::{Hint, Pulled};
+use pull::Pulled;
 use skopeo::{Patience, Skopeo};
+use staging::Staging;
 use trust::Trust;
 
 /// Why nobody can say who made an image of such a source.
@@ -110,16 +115,17 @@ impl Fetcher<'_> {
         schedule::run(
             &tasks,
             self.jobs,
-            |(_, hint)| hint.missing.clone(),
+            // What another task brought meanwhile keeps nobody waiting.
+            |(_, hint)| self.missing(hint).into_keys().collect(),
             |(task, hint)| self.fetch(task, hint).with_context(|| doing(task)),
         )
     }
 
     fn fetch(&self, task: &Task<'_>, hint: &Hint) -> Result<Pulled> {
-        let progress = Progress::begin(self.reporter, task, hint.bytes);
+        let progress = Progress::begin(self.reporter, task, self.missing(hint).into_values().sum());
         let pulled = match task.container.image.transport().reader() {
-            Reader::Native => self.import(task, &|bytes| progress.at(bytes)),
-            Reader::Skopeo => self.pull(task, hint, &|bytes| progress.at(bytes)),
+            Reader::Native => self.import(task, &progress),
+            Reader::Skopeo => self.pull(task, hint, &progress),
         };
         let pulled = pulled?;
         if let Some(pin) = task.container.pin {
@@ -133,6 +139,20 @@ impl Fetcher<'_> {
         }
         progress.done(pulled.bytes);
         Ok(pulled)
+    }
+
+    /// The layers that an image lacks, with their sizes.
+    fn missing(&self, hint: &Hint) -> BTreeMap<Digest, u64> {
+        let mut missing = hint.missing.clone();
+        missing.retain(|layer, _| !self.cache.is_known_whole(layer));
+        missing
+    }
+
+    /// Moves what came whole into the cache; tells its bytes.
+    fn keep(&self, staging: &Staging, progress: &Progress<'_>) -> Result<u64> {
+        let kept = staging.keep_whole(&self.cache, self.interrupt)?;
+        kept.iter().for_each(|(digest, size)| progress.whole(*digest, *size));
+        Ok(kept.iter().map(|(_, size)| size).sum())
     }
 
     fn skopeo(&self) -> Skopeo<'_> {

@@ -5,6 +5,7 @@ use sysctr_core::image::stored::{LayerPart, Parts};
 use sysctr_core::image::{self, Wanted};
 
 use super::cache::State;
+use super::progress::Progress;
 use super::pull::Pulled;
 use super::staging::Staging;
 use super::trust::Demand;
@@ -16,7 +17,7 @@ impl Fetcher<'_> {
     ///
     /// # Errors
     /// When it can't be read, is not what was expected, or a signature is demanded.
-    pub(super) fn import(&self, task: &Task<'_>, tick: &dyn Fn(u64)) -> Result<Pulled> {
+    pub(super) fn import(&self, task: &Task<'_>, progress: &Progress<'_>) -> Result<Pulled> {
         if self.trust.demand == Demand::Signed {
             bail!("its signature can't be checked: {}", super::UNCHECKABLE);
         }
@@ -48,10 +49,13 @@ impl Fetcher<'_> {
             };
             let (digest, size) = match held {
                 Some(held) => held,
-                None => staging.write(image.layer(index)?, self.interrupt)?,
+                None => {
+                    let bytes = progress.reading(image.layer(index)?, known, image.layer_size(index));
+                    staging.write(bytes, self.interrupt)?
+                }
             };
             layers.push(LayerPart { diff_id, digest, size });
-            tick(staging.bytes());
+            progress.at(staging.bytes());
         }
         let manifest = image.manifest.as_ref().map(|document| document.digest);
         let parts = Parts { index: image.index, manifest, config: image.config_document.digest, layers };
@@ -63,7 +67,7 @@ impl Fetcher<'_> {
                 expected.parts.identity()
             );
         }
-        let bytes = staging.keep_whole(&self.cache, self.interrupt)?;
+        let bytes = self.keep(&staging, progress)?;
         Ok(Pulled { locked: Locked::new(container.image.clone(), parts, Vec::new()), bytes })
     }
 }

@@ -1,41 +1,29 @@
 //! One image through `skopeo copy` into the cache.
 //!
-//! The copy keeps every byte (`--preserve-digests`), so what the policy accepted is what the cache gets. What a registry says
-//! beforehand (`skopeo inspect --raw`) decides nothing but which layers are lent from the cache.
+//! The copy keeps every byte (`--preserve-digests`), so what the policy accepted is what the cache gets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use camino::Utf8PathBuf;
 use serde_json::Value;
-use sysctr_core::arch::Architecture;
 use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::{ImageRef, Transport};
 use sysctr_core::image::stored::{Parts, led_to};
 use sysctr_core::record::Signer;
 
 use super::cache::State;
-use super::skopeo::{Call, Home};
+use super::hint::Hint;
+use super::progress::Progress;
+use super::skopeo::{Call, Ear, Home};
 use super::staging::Staging;
+use super::terminal::Mark;
 use super::trust::{Candidate, Demand, Origin};
 use super::words::Failure;
 use super::{Fetcher, Task};
 use crate::lock::Locked;
 use crate::manifest::Tls;
-
-/// What a source says of an image before it is fetched. Not checked by anybody.
-#[derive(Debug, Default)]
-pub struct Hint {
-    /// The bytes that the reference leads to, if these are an image index.
-    index: Option<Vec<u8>>,
-    /// Layers that the cache lacks, with their sizes.
-    pub missing: BTreeSet<Digest>,
-    /// The layers' bytes that are missing.
-    pub bytes: u64,
-    /// Layers that the cache has.
-    held: Vec<Digest>,
-}
 
 /// An image that was fetched.
 pub struct Pulled {
@@ -46,107 +34,85 @@ pub struct Pulled {
 }
 
 impl Fetcher<'_> {
-    /// Asks the source which layers to expect.
-    ///
-    /// # Errors
-    /// When the registry can't be asked.
-    pub(super) fn hint(&self, task: &Task<'_>) -> Result<Hint> {
-        let mut hint = Hint::default();
-        if let Some(expected) = task.expected {
-            for layer in &expected.parts.layers {
-                self.expect(&mut hint, layer.digest, layer.size)?;
-            }
-        }
-        if task.container.image.transport() != Transport::Docker {
-            return Ok(hint);
-        }
-        let staging = Staging::new(&self.cache)?;
-        if let Some(expected) = task.expected {
-            if let Some(index) = expected.parts.index.filter(|index| self.cache.document(index).is_none()) {
-                hint.index = Some(self.raw(task, &task.container.image.pinned(index), &staging)?);
-            }
-            return Ok(hint);
-        }
-        let mut bytes = self.raw(task, &task.container.image, &staging)?;
-        let mut document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if document["manifests"].is_array() {
-            let instance = instance(&document, task.architecture);
-            hint.index = Some(std::mem::take(&mut bytes));
-            // Without one, the copy says what there is.
-            let Some(instance) = instance else { return Ok(hint) };
-            bytes = self.raw(task, &task.container.image.pinned(instance), &staging)?;
-            document = serde_json::from_slice(&bytes).unwrap_or_default();
-        }
-        for layer in document["layers"].as_array().into_iter().flatten() {
-            if let Some(digest) = layer["digest"].as_str().and_then(|text| text.parse().ok()) {
-                self.expect(&mut hint, digest, layer["size"].as_u64().unwrap_or_default())?;
-            }
-        }
-        Ok(hint)
-    }
-
-    fn expect(&self, hint: &mut Hint, layer: Digest, size: u64) -> Result<()> {
-        if self.cache.state(&layer, self.interrupt)? == State::Whole {
-            hint.held.push(layer);
-        } else if hint.missing.insert(layer) {
-            hint.bytes += size;
-        }
-        Ok(())
-    }
-
-    fn raw(&self, task: &Task<'_>, image: &ImageRef, staging: &Staging) -> Result<Vec<u8>> {
-        let call = self.global(task, None)?.args(["inspect", "--raw"]);
-        let call = self.access(call, task, "--authfile", "--tls-verify").args([image.to_string()]);
-        self.skopeo().run(&call, Home::Empty, staging, &|| {})
-    }
-
     /// Fetches an image and finds out who signed it. Nothing of it is in the cache before policy and keys accepted it;
     /// whole blobs of an image that could not be finished stay for the next try.
     ///
     /// # Errors
     /// When the source can't be read, the policy or the manifest's keys refuse it, or it is not what was expected.
-    pub(super) fn pull(&self, task: &Task<'_>, hint: &Hint, tick: &dyn Fn(u64)) -> Result<Pulled> {
+    pub(super) fn pull(&self, task: &Task<'_>, hint: &Hint, progress: &Progress<'_>) -> Result<Pulled> {
         let staging = Staging::new(&self.cache)?;
-        for layer in hint.held.iter().chain(&hint.missing) {
+        if let Some(manifest) = self.asked_for_nothing(task, hint)? {
+            let (manifest, _) = staging.write(manifest, self.interrupt)?;
+            return self.finish(task, hint, (manifest, Vec::new()), &staging, progress);
+        }
+        for layer in hint.layers() {
             if self.cache.state(layer, self.interrupt)? == State::Whole {
                 self.cache.touch(layer);
                 staging.lend(&self.cache, layer)?;
             }
         }
-        let copied = self.copies(task, &staging, &|| tick(staging.bytes()));
-        let (manifest, signers) = match copied {
-            Ok(done) => done,
+        let missing = self.missing(hint);
+        let hear = |marks: &[Mark]| watch(&missing, marks, &staging, progress);
+        let ear = if progress.is_heard() { Ear::Marks(&hear) } else { Ear::Nobody };
+        match self.copies(task, &staging, ear) {
+            Ok(done) => self.finish(task, hint, done, &staging, progress),
             Err(error) => {
                 self.interrupt.check()?;
                 // What came whole need not come again, unless somebody refused the image.
                 if error.downcast_ref::<Failure>().is_some_and(|failure| !failure.is_refusal()) {
-                    staging.keep_whole(&self.cache, self.interrupt)?;
+                    self.keep(&staging, progress)?;
                 }
-                return Err(error);
+                Err(error)
             }
-        };
-        let index = self.index(hint, manifest, &staging)?;
-        let bytes = staging.keep_whole(&self.cache, self.interrupt)?;
+        }
+    }
+
+    /// The image manifest, if nothing is left to copy and nobody has a say in it.
+    fn asked_for_nothing<'h>(&self, task: &Task<'_>, hint: &'h Hint) -> Result<Option<&'h [u8]>> {
+        if self.trust.has_a_say(task.container) {
+            return Ok(None);
+        }
+        let Some((manifest, blobs)) = hint.image() else { return Ok(None) };
+        for blob in &blobs {
+            if self.cache.state(blob, self.interrupt)? != State::Whole {
+                return Ok(None);
+            }
+        }
+        blobs.iter().for_each(|blob| self.cache.touch(blob));
+        Ok(Some(manifest))
+    }
+
+    /// All of it is in the staging directory or in the cache.
+    fn finish(
+        &self,
+        task: &Task<'_>,
+        hint: &Hint,
+        (manifest, signers): (Digest, Vec<Signer>),
+        staging: &Staging,
+        progress: &Progress<'_>,
+    ) -> Result<Pulled> {
+        let index = self.index(hint, manifest, staging)?;
+        let bytes = self.keep(staging, progress)?;
         let parts = self.parts(task, index, manifest)?;
         Ok(Pulled { locked: Locked::new(task.container.image.clone(), parts, signers), bytes })
     }
 
     /// Copies under the manifest's keys, then under the policy, then under each key of the policy to see whose signature
     /// it is. Only the first copy that is accepted brings layers.
-    fn copies(&self, task: &Task<'_>, staging: &Staging, tick: &dyn Fn()) -> Result<(Digest, Vec<Signer>)> {
+    fn copies(&self, task: &Task<'_>, staging: &Staging, ear: Ear<'_>) -> Result<(Digest, Vec<Signer>)> {
         let candidates = self.trust.candidates(task.container, self.base, staging)?;
         let (demanded, noted): (Vec<_>, Vec<_>) =
             candidates.iter().partition(|candidate| candidate.origin == Origin::Manifest);
-        let (mut signers, mut found) = self.signers(&demanded, task, staging, tick)?;
+        let (mut signers, mut found) = self.signers(&demanded, task, staging, ear)?;
         if let (Some((candidate, failure)), true) = (found.refusals.first(), signers.is_empty()) {
             let keys = &task.container.registry.signed_by;
             let wanted = if keys.len() == 1 { &candidate.signer.key } else { &keys.join(" or ") };
             bail!("{failure}; signed_by demands a signature by {wanted}");
         }
         if signers.is_empty() || self.trust.policy().is_some() {
-            let copied = self.copy(task, &self.trust.policy_file(staging)?, None, staging, tick);
+            let copied = self.copy(task, &self.trust.policy_file(staging)?, None, staging, ear);
             found.manifests.insert(copied.map_err(|error| self.by_policy(error))?);
-            let (more, seen) = self.signers(&noted, task, staging, tick)?;
+            let (more, seen) = self.signers(&noted, task, staging, ear)?;
             signers.extend(more);
             found.manifests.extend(seen.manifests);
         }
@@ -168,13 +134,13 @@ impl Fetcher<'_> {
         candidates: &[&'c Candidate],
         task: &Task<'_>,
         staging: &Staging,
-        tick: &dyn Fn(),
+        ear: Ear<'_>,
     ) -> Result<(Vec<Signer>, Found<'c>)> {
         let mut signers = Vec::new();
         let mut found = Found::default();
         for candidate in candidates {
             let policy = candidate.policy_file(task.container.image.transport(), staging)?;
-            match self.copy(task, &policy, Some(candidate), staging, tick) {
+            match self.copy(task, &policy, Some(candidate), staging, ear) {
                 Ok(manifest) => {
                     found.manifests.insert(manifest);
                     signers.push(candidate.signer.clone());
@@ -205,7 +171,7 @@ impl Fetcher<'_> {
         policy: &Utf8PathBuf,
         candidate: Option<&Candidate>,
         staging: &Staging,
-        tick: &dyn Fn(),
+        ear: Ear<'_>,
     ) -> Result<Digest> {
         let source = self.source(task);
         let transport = source.transport();
@@ -215,8 +181,8 @@ impl Fetcher<'_> {
         };
         let digest_file = staging.join("digest");
         let call = self.global(task, Some(policy))?.with("--registries.d", registries_d.as_deref());
-        let call =
-            call.args(["copy", "--quiet", "--remove-signatures", "--dest-oci-accept-uncompressed-layers"]);
+        let call = call.args(["copy", "--remove-signatures", "--dest-oci-accept-uncompressed-layers"]);
+        let call = call.args(matches!(ear, Ear::Nobody).then_some("--quiet"));
         // Its layers have to be packed anew.
         let kept = (transport != Transport::ContainersStorage).then_some("--preserve-digests");
         let call = call.args(kept).args(["--dest-shared-blob-dir", staging.join("blobs").as_str()]);
@@ -224,7 +190,7 @@ impl Fetcher<'_> {
         let call = self.access(call, task, "--src-authfile", "--src-tls-verify");
         let call = call.args([source.to_string(), format!("oci:{}:image", staging.join("layout"))]);
         let home = if transport == Transport::ContainersStorage { Home::Users } else { Home::Empty };
-        self.skopeo().run(&call, home, staging, tick)?;
+        self.skopeo().run(&call, home, staging, ear)?;
         let text = std::fs::read_to_string(&digest_file).with_context(|| format!("reading {digest_file}"))?;
         Ok(text.trim().parse()?)
     }
@@ -234,7 +200,7 @@ impl Fetcher<'_> {
         task.expected.map_or_else(|| task.container.image.clone(), Locked::from)
     }
 
-    fn global(&self, task: &Task<'_>, policy: Option<&Utf8PathBuf>) -> Result<Call> {
+    pub(super) fn global(&self, task: &Task<'_>, policy: Option<&Utf8PathBuf>) -> Result<Call> {
         let conf = self.trust.registries_conf.as_deref().map(super::cache::absolute).transpose()?;
         let call =
             Call::default().args(["--override-os", "linux", "--override-arch", task.architecture.as_str()]);
@@ -242,7 +208,7 @@ impl Fetcher<'_> {
     }
 
     /// Credentials and TLS, by the names that a verb of skopeo gives them.
-    fn access(&self, call: Call, task: &Task<'_>, authfile: &str, tls_verify: &str) -> Call {
+    pub(super) fn access(&self, call: Call, task: &Task<'_>, authfile: &str, tls_verify: &str) -> Call {
         if task.container.image.transport() != Transport::Docker {
             return call;
         }
@@ -288,13 +254,16 @@ struct Found<'a> {
     refusals: Vec<(&'a Candidate, Failure)>,
 }
 
-/// The image manifest that an index has for an architecture. A guess: skopeo chooses.
-fn instance(index: &Value, architecture: Architecture) -> Option<Digest> {
-    let fits = |one: &&Value| {
-        one["platform"]["os"] == "linux" && one["platform"]["architecture"] == architecture.as_str()
-    };
-    let found = index["manifests"].as_array()?.iter().find(fits)?;
-    found["digest"].as_str()?.parse().ok()
+/// Tells how far the missing layers are: those under way as skopeo draws them, those that came by their files.
+fn watch(missing: &BTreeMap<Digest, u64>, marks: &[Mark], staging: &Staging, progress: &Progress<'_>) {
+    for (&layer, &size) in missing {
+        if let Some(size) = staging.arrived(&layer) {
+            progress.whole(layer, size);
+        } else if let Some(mark) = marks.iter().rfind(|mark| layer.hex().starts_with(&mark.blob)) {
+            progress.blob(layer, mark.bytes, size);
+        }
+    }
+    progress.at(staging.bytes());
 }
 
 /// Where the user's own credentials are: they open doors, and decide nothing about what comes in.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use camino::Utf8Path;
 
 use super::staging::Staging;
+use super::terminal::{Mark, Terminal};
 use super::words::{self, Failure};
 use crate::interrupt::Interrupt;
 
@@ -62,6 +63,15 @@ pub enum Home {
     Users,
 }
 
+/// Who hears how far a copy is.
+#[derive(Clone, Copy)]
+pub(super) enum Ear<'a> {
+    /// Nobody.
+    Nobody,
+    /// Called again and again while it runs, with what was told since the last time.
+    Marks(&'a dyn Fn(&[Mark])),
+}
+
 /// Runs calls.
 pub struct Skopeo<'a> {
     /// The directory that relative paths in sources and policies are relative to.
@@ -73,17 +83,17 @@ pub struct Skopeo<'a> {
 }
 
 impl Skopeo<'_> {
-    /// Runs a call to its end, again after failures that may pass; gives its standard output. `tick` is called now and
-    /// then.
+    /// Runs a call to its end, again after failures that may pass; gives its standard output, which is empty where an ear hears
+    /// how far it is.
     ///
     /// # Errors
     /// A `Failure` with the reason in one line when skopeo fails; another error when it can't be run or the user
     /// interrupts.
-    pub fn run(&self, call: &Call, home: Home, staging: &Staging, tick: &dyn Fn()) -> Result<Vec<u8>> {
+    pub(super) fn run(&self, call: &Call, home: Home, staging: &Staging, ear: Ear<'_>) -> Result<Vec<u8>> {
         let mut pause = Duration::from_secs(1);
         let mut left = self.patience.retries;
         loop {
-            match self.once(call, home, staging, tick)? {
+            match self.once(call, home, staging, ear)? {
                 Ok(output) => return Ok(output),
                 Err(failure) if left == 0 || !failure.may_pass() => return Err(failure.into()),
                 Err(_) => self.sleep(pause)?,
@@ -98,7 +108,7 @@ impl Skopeo<'_> {
         call: &Call,
         home: Home,
         staging: &Staging,
-        tick: &dyn Fn(),
+        ear: Ear<'_>,
     ) -> Result<Result<Vec<u8>, Failure>> {
         let (mut stdout, mut stderr) = (output_file(staging, "stdout")?, output_file(staging, "stderr")?);
         let mut command = Command::new("skopeo");
@@ -108,10 +118,21 @@ impl Skopeo<'_> {
             command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_RUNTIME_DIR");
         }
         command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+        let mut terminal = None;
+        if let Ear::Marks(_) = ear {
+            let (ours, theirs) = Terminal::open()?;
+            command.stdout(theirs);
+            terminal = Some(ours);
+        }
+        let mut listen = || {
+            if let (Ear::Marks(hear), Some(terminal)) = (ear, &mut terminal) {
+                hear(&terminal.read());
+            }
+        };
         let mut child = command
             .spawn()
             .context("running skopeo, which reads this kind of image; install the package skopeo")?;
-        let Some(status) = self.wait(&mut child, tick)? else {
+        let Some(status) = self.wait(&mut child, &mut listen)? else {
             return Ok(Err(Failure::slow(self.patience.timeout)));
         };
         if status.success() {
@@ -121,7 +142,7 @@ impl Skopeo<'_> {
     }
 
     /// `None`: it took too long and was ended.
-    fn wait(&self, child: &mut Child, tick: &dyn Fn()) -> Result<Option<ExitStatus>> {
+    fn wait(&self, child: &mut Child, listen: &mut dyn FnMut()) -> Result<Option<ExitStatus>> {
         let begun = Instant::now();
         loop {
             if let Some(status) = child.try_wait().context("waiting for skopeo")? {
@@ -134,7 +155,7 @@ impl Skopeo<'_> {
                 stopped?;
                 return Ok(None);
             }
-            tick();
+            listen();
             std::thread::sleep(LOOK);
         }
     }

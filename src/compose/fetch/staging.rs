@@ -117,13 +117,20 @@ impl Staging {
         files.map(size).sum()
     }
 
-    /// Moves every whole blob into `cache` and removes the rest; tells how many bytes are new there.
+    /// Bytes of a blob that came whole: whoever fetches gives it its name when its digest was right. `None` for one that was
+    /// lent, too.
+    pub fn arrived(&self, digest: &Digest) -> Option<u64> {
+        let found = fs::metadata(self.blob(digest)).ok()?;
+        (found.nlink() == 1).then_some(found.len())
+    }
+
+    /// Moves every whole blob into `cache`; tells which are new there, with their sizes.
     ///
     /// # Errors
     /// When it can't be read or moved; what was moved stays.
-    pub fn keep_whole(&self, cache: &Cache, interrupt: &Interrupt) -> Result<u64> {
+    pub fn keep_whole(&self, cache: &Cache, interrupt: &Interrupt) -> Result<Vec<(Digest, u64)>> {
         let dir = self.join("blobs/sha256");
-        let mut kept = 0;
+        let mut kept = Vec::new();
         for name in cache::names(&dir)? {
             let path = dir.join(&name);
             let found = fs::metadata(&path).with_context(|| format!("reading {path}"))?;
@@ -141,7 +148,7 @@ impl Staging {
             File::open(&path).and_then(|file| file.sync_all()).with_context(doing)?;
             fs::rename(&path, place).with_context(doing)?;
             cache.note_whole(digest);
-            kept += found.len();
+            kept.push((digest, found.len()));
         }
         Ok(kept)
     }

@@ -91,6 +91,12 @@ impl Trust {
         self.policy.as_ref().map(|policy| &*policy.path)
     }
 
+    /// Whether a policy, a key or a demand decides if `container`'s image is accepted.
+    pub fn has_a_say(&self, container: &Container) -> bool {
+        let of_policy = self.policy.as_ref().is_some_and(|it| !it.accepts_all(container.image.transport()));
+        of_policy || !container.registry.signed_by.is_empty() || self.demand != Demand::AsWritten
+    }
+
     /// The policy for skopeo: the one that was found, else one that accepts everything.
     ///
     /// # Errors
@@ -156,11 +162,23 @@ impl Policy {
         Ok(Self { path: path.to_owned(), value })
     }
 
-    /// Every demand for a signature that it has for a transport, once.
-    fn requirements(&self, transport: Transport) -> Vec<Value> {
+    /// Its lists of requirements for a transport, the default's with them.
+    fn lists(&self, transport: Transport) -> impl Iterator<Item = &Value> {
         let scopes = &self.value["transports"][transport.as_str()];
         let scopes = scopes.as_object().into_iter().flat_map(|scopes| scopes.values());
-        let lists = scopes.chain([&self.value["default"]]).filter_map(Value::as_array);
+        scopes.chain([&self.value["default"]])
+    }
+
+    /// Whether no image of a transport can be refused by it.
+    fn accepts_all(&self, transport: Transport) -> bool {
+        let accepts = |one: &Value| one["type"] == "insecureAcceptAnything";
+        self.lists(transport)
+            .all(|list| list.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(accepts)))
+    }
+
+    /// Every demand for a signature that it has for a transport, once.
+    fn requirements(&self, transport: Transport) -> Vec<Value> {
+        let lists = self.lists(transport).filter_map(Value::as_array);
         let mut found: Vec<Value> = Vec::new();
         for requirement in lists.flatten() {
             let is_signature = matches!(requirement["type"].as_str(), Some("signedBy" | "sigstoreSigned"));

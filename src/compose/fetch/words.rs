@@ -22,13 +22,18 @@ enum Kind {
 }
 
 /// What a refusal says (containers/image 5, `signature`), and what we say of it.
-const REFUSALS: [(&str, &str); 8] = [
+const REFUSALS: [(&str, &str); 9] = [
     ("A signature was required, but no signature exists", "it is not signed"),
     ("Invalid GPG signature", "its signature is not by the key that is wanted"),
     ("cryptographic signature verification failed", "its signature is not by the key that is wanted"),
     ("Signature for identity", "its signature is for another name or tag"),
     ("Signature for digest", "its signature is for an image with another digest"),
     ("unrecognized signature format", "its signature is damaged"),
+    (
+        "sigstore disabled",
+        "its sigstore signature can't be checked, because Debian built this skopeo without sigstore; use an OpenPGP key, or \
+         fetch with a skopeo that has it",
+    ),
     ("is rejected by policy", "the policy rejects it"),
     ("None of the signatures were accepted", "none of its signatures is right"),
 ];
@@ -167,6 +172,12 @@ mod tests {
                 fatal("Source image rejected: Running image docker://h/n is rejected by policy."),
                 Kind::Refused,
                 "the policy rejects it",
+            ),
+            (
+                fatal("Source image rejected: Debian-local change: sigstore disabled"),
+                Kind::Refused,
+                "its sigstore signature can't be checked, because Debian built this skopeo without sigstore; use an OpenPGP \
+                 key, or fetch with a skopeo that has it",
             ),
             (fatal("reading \\\"x\\\": unauthorized: no"), Kind::Lasting, "reading \"x\": unauthorized: no"),
             (
