@@ -10,7 +10,7 @@ use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::settings::ByteSize;
 
 use crate::target::branch::{Before, RefName};
-use fetching::{FetchArgs, ImageArgs};
+use fetching::{FetchArgs, ImageArgs, RegistryArgs};
 
 /// How an image is named, for the help.
 const IMAGE_FORMS: &str = "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], \
@@ -187,6 +187,9 @@ pub struct SourceArgs {
     #[arg(long, value_name = "KEY=VALUE", requires = "image", conflicts_with = "manifest")]
     #[arg(value_parser = key_value)]
     pub set: Vec<(String, String)>,
+    /// The way to its registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
     /// Architecture to choose from an index, as GOARCH [default: the target's]
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<Architecture>,
@@ -289,10 +292,23 @@ pub struct LintArgs {
 pub struct InspectArgs {
     /// The image.
     #[arg(value_name = "IMAGE", help = format!("Image: {IMAGE_FORMS}"))]
-    pub image: ImageRef,
-    /// Architecture to choose from an index, as GOARCH [default: the only one]
+    #[arg(required_unless_present = "manifest", conflicts_with = "manifest")]
+    pub image: Option<ImageRef>,
+    /// The way to its registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// Manifest, one of whose containers' image is shown
+    #[arg(short, long, value_name = "FILE")]
+    pub manifest: Option<Utf8PathBuf>,
+    /// That container [default: the only one]
+    #[arg(long, value_name = "NAME", requires = "manifest")]
+    pub name: Option<ContainerName>,
+    /// Architecture to choose, as GOARCH [default: the only one, of what is read in place]
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<Architecture>,
+    /// Where images come from.
+    #[command(flatten)]
+    pub images: ImageArgs,
     /// Bounds.
     #[command(flatten)]
     pub limits: LimitArgs,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use sysctr_core::image::reference::ImageRef;
 
-use crate::cli::fetching::{FetchArgs, ImageArgs, PatienceArgs, TrustArgs};
+use crate::cli::fetching::{FetchArgs, ImageArgs, PatienceArgs, RegistryArgs, TrustArgs};
 use crate::fetch::cache::{Cache, place};
 use crate::fetch::images::{Images, Means, Way, Wish, way};
 use crate::fetch::skopeo::Patience;
@@ -13,7 +14,7 @@ use crate::fetch::verb::{Prune, Request, Update, fetch};
 use crate::fetch::{Fetcher, base_of};
 use crate::interrupt::Interrupt;
 use crate::lock::path_beside;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, NotUnderstood, Registry};
 use crate::progress::Reporter;
 use crate::report::Report as _;
 
@@ -76,6 +77,18 @@ pub fn images<'a>(
         interrupt,
     };
     Images::new(way, manifest, means)
+}
+
+/// The way to the registry of an image that the command line names.
+///
+/// # Errors
+/// [`NotUnderstood`] when the image comes from none.
+pub fn registry(image: &ImageRef, args: &RegistryArgs) -> Result<Registry> {
+    let keys: Vec<_> = args.signed_by.iter().map(ToString::to_string).collect();
+    let keys = (!keys.is_empty()).then_some(keys);
+    let authfile = args.authfile.as_ref().map(ToString::to_string);
+    let registry = Registry::validate(image, authfile, args.tls_verify, keys);
+    registry.map_err(|error| NotUnderstood::new(error.to_string()).into())
 }
 
 fn demand(args: &TrustArgs) -> Demand {

@@ -11,14 +11,17 @@ use sysctr_core::exports::brought::{Brought, MAX_BYTES, contents};
 use sysctr_core::exports::settings::ImageSettings;
 use sysctr_core::exports::values::Class;
 use sysctr_core::exports::variables::{Variable, used};
+use sysctr_core::image::ResolvedImage;
 use sysctr_core::image::flatten::{Limits, flatten};
-use sysctr_core::image::reference::ImageRef;
-use sysctr_core::image::{self, ResolvedImage, Wanted};
+use sysctr_core::image::reference::Reader;
 use sysctr_core::name::ContainerName;
+use sysctr_core::record::Signer;
 use sysctr_core::tree::{Dir, ImageTree, Leaf, Node, TreePath};
 
 use crate::compose::Watch;
-use crate::report::{FORMAT, Report};
+use crate::fetch::images::{Found, Images};
+use crate::manifest::{Container, NotUnderstood};
+use crate::report::{FORMAT, Report, printable};
 use crate::shelf::{Kept, Nowhere, Shelf as _};
 use sysctr_core::container::shown as spelled;
 
@@ -29,8 +32,13 @@ pub struct Inspection {
     pub format: u32,
     /// As the user wrote it.
     pub image: String,
+    /// Digest of its image manifest; a docker-archive has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Digest>,
     /// Digest of its configuration.
     pub config: Digest,
+    /// Whose signatures were verified.
+    pub signed_by: Vec<Signer>,
     /// GOARCH name.
     pub architecture: String,
     /// Its labels.
@@ -73,20 +81,34 @@ pub enum ShownClass {
     BoundAtStart,
 }
 
-/// Reads the image.
+/// What is inspected.
+pub struct Request<'a> {
+    /// Whose image.
+    pub container: &'a Container,
+    /// Where it comes from.
+    pub images: &'a Images<'a>,
+    /// The architecture to choose.
+    pub architecture: Option<Architecture>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Reads the image; what nobody reads in place is fetched into the cache first.
 ///
 /// # Errors
-/// When it can't be read, or what it brings in `/exports` is not what it has to be.
-pub fn inspect(
-    reference: &ImageRef,
-    architecture: Option<Architecture>,
-    limits: Limits,
-    watch: &Watch<'_>,
-) -> Result<Inspection> {
+/// When it can't be fetched or read, or what it brings in `/exports` is not what it has to be.
+pub fn inspect(request: &Request<'_>, watch: &Watch<'_>) -> Result<Inspection> {
+    let reference = &request.container.image;
     let doing = || format!("inspecting {reference}");
-    let wanted = Wanted { reference, base: ".".into(), architecture, pin: None };
-    let image = image::resolve(&wanted).with_context(doing)?;
-    let opened = Opened::of(&image, limits, watch).with_context(doing)?;
+    prepare(request)?;
+    let found = request.images.resolve(request.container, request.architecture).and_then(|found| {
+        found.image.find_layers(|_| false)?;
+        Ok(found)
+    });
+    let Found { image, signed_by } = found.with_context(doing)?;
+    let opened = Opened::of(&image, request.limits, watch);
+    let opened = opened.map_err(|error| request.images.explain(request.container, error));
+    let opened = opened.with_context(doing)?;
     let tree = &opened.tree;
     let read = |leaf: &Leaf| opened.content(leaf);
     let mut warnings = Vec::new();
@@ -102,6 +124,8 @@ pub fn inspect(
     Ok(Inspection {
         format: FORMAT,
         image: reference.to_string(),
+        manifest: image.manifest.as_ref().map(|document| document.digest),
+        signed_by,
         config: image.config_document.digest,
         architecture: image.config.architecture.clone(),
         labels: image.config.labels.clone(),
@@ -109,6 +133,18 @@ pub fn inspect(
         variables: variables.into_iter().map(shown).collect(),
         warnings,
     })
+}
+
+fn prepare(request: &Request<'_>) -> Result<()> {
+    let Request { container, images, architecture, .. } = request;
+    match architecture {
+        Some(architecture) => images.prepare_one(container, *architecture),
+        None if container.image.transport().reader() == Reader::Skopeo => {
+            let why = format!("inspecting {}: give --arch, such as --arch amd64", container.image);
+            Err(NotUnderstood::new(why).into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// An image's tree, and what lies in its `/exports`.
@@ -183,6 +219,12 @@ fn exports(tree: &ImageTree) -> Result<Vec<String>> {
 impl Report for Inspection {
     fn text(&self) -> String {
         let mut text = format!("{} for {}, configuration {}\n", self.image, self.architecture, self.config);
+        if let Some(manifest) = &self.manifest {
+            writeln!(text, "image manifest {manifest}").unwrap_or_default();
+        }
+        for Signer { fingerprint, key, .. } in &self.signed_by {
+            writeln!(text, "signed by {fingerprint} ({})", printable(key)).unwrap_or_default();
+        }
         let mut section = |title: &str, lines: Vec<String>| {
             if !lines.is_empty() {
                 writeln!(text, "{title}:").unwrap_or_default();

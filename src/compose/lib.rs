@@ -24,6 +24,8 @@ pub mod shelf;
 pub mod target;
 pub mod verify;
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use camino::Utf8Path;
 use sysctr_core::epoch::Epoch;
@@ -36,7 +38,7 @@ use cli::{
 use compose::{Request, Watch};
 use destination::Destination;
 use interrupt::Interrupt;
-use manifest::{Manifest, NotUnderstood};
+use manifest::{Container, Manifest, NotUnderstood};
 use progress::Reporter;
 use remove::{Doomed, LauncherFate};
 use report::{ComposeReport, Report};
@@ -176,9 +178,40 @@ fn lint(args: &LintArgs) -> Result<(String, Verdict)> {
 fn inspect(args: &InspectArgs) -> Result<String> {
     let interrupt = Interrupt::install()?;
     let reporter = Reporter::new(cli::ProgressForm::Auto);
-    let watch = Watch { reporter: &reporter, interrupt: &interrupt };
-    let report = inspect::inspect(&args.image, args.arch, limits(&args.limits), &watch)?;
+    let (manifest, container) = inspected(args)?;
+    let way = fetching::way_of(&args.images, args.manifest.as_deref())?;
+    let images = fetching::images(way, &manifest, &args.images, &reporter, &interrupt);
+    let request = inspect::Request {
+        container: &container,
+        images: &images,
+        architecture: args.arch,
+        limits: limits(&args.limits),
+    };
+    let report = inspect::inspect(&request, &Watch { reporter: &reporter, interrupt: &interrupt })?;
     Ok(report.render(args.output.format))
+}
+
+/// The container whose image is inspected, and its manifest.
+fn inspected(args: &InspectArgs) -> Result<(Manifest, Container)> {
+    let manifest = match (&args.manifest, &args.image) {
+        (Some(path), _) => Manifest::read(path)?,
+        (None, Some(image)) => {
+            // Whatever the image is called, it will be no container.
+            let name = "image".parse().context("naming the image")?;
+            let registry = fetching::registry(image, &args.registry)?;
+            Manifest::single(image.clone(), Some(name), BTreeMap::new(), registry)?
+        }
+        (None, None) => return Err(NotUnderstood::new("give an image, or a manifest (-m FILE)").into()),
+    };
+    let container = match (&args.name, &manifest.containers[..]) {
+        (None, [only]) => only,
+        (None, _) => return Err(NotUnderstood::new("inspecting a manifest's image: give --name NAME").into()),
+        (Some(name), all) => all.iter().find(|container| container.name == *name).ok_or_else(|| {
+            NotUnderstood::new(format!("inspecting {name}: the manifest has no container of that name"))
+        })?,
+    };
+    let container = container.clone();
+    Ok((manifest, container))
 }
 
 fn remove(args: &RemoveArgs) -> Result<String> {
@@ -211,7 +244,8 @@ fn manifest(source: &SourceArgs) -> Result<Manifest> {
     match (&source.manifest, &source.image) {
         (Some(path), _) => Manifest::read(path),
         (None, Some(image)) => {
-            Manifest::single(image.clone(), source.name.clone(), source.set.iter().cloned().collect())
+            let (name, set) = (source.name.clone(), source.set.iter().cloned().collect());
+            Manifest::single(image.clone(), name, set, fetching::registry(image, &source.registry)?)
         }
         (None, None) => Err(NotUnderstood::new("give a manifest (-m FILE) or an image").into()),
     }

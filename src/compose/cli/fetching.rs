@@ -8,7 +8,7 @@ use sysctr_core::settings::ByteSize;
 
 use super::{OutputArgs, ProgressForm};
 
-/// Where compose, plan and lint take images from.
+/// Where compose, plan, lint and inspect take images from.
 #[derive(Debug, Args)]
 pub struct ImageArgs {
     /// Take all images by the lock's digests from the cache: look up no tag, connect to nothing
@@ -20,6 +20,20 @@ pub struct ImageArgs {
     /// Patience.
     #[command(flatten)]
     pub patience: PatienceArgs,
+}
+
+/// The way to the registry of an image that a command line names; a manifest says it for its own.
+#[derive(Debug, Args)]
+pub struct RegistryArgs {
+    /// Credentials for the registry of IMAGE (containers-auth.json(5)) [default: the user's own]
+    #[arg(long, value_name = "FILE", requires = "image", conflicts_with = "manifest")]
+    pub authfile: Option<Utf8PathBuf>,
+    /// Whether the registry of IMAGE must have a valid certificate [default: true]
+    #[arg(long, value_name = "BOOL", requires = "image", conflicts_with = "manifest")]
+    pub tls_verify: Option<bool>,
+    /// Key file whose key must have signed IMAGE; may be repeated, and one of them must
+    #[arg(long, value_name = "FILE", requires = "image", conflicts_with = "manifest")]
+    pub signed_by: Vec<Utf8PathBuf>,
 }
 
 /// Who may bring bytes in.

@@ -173,6 +173,7 @@ impl Manifest {
         image: ImageRef,
         name: Option<ContainerName>,
         set: BTreeMap<String, String>,
+        registry: Registry,
     ) -> Result<Self> {
         let name = match name {
             Some(name) => name,
@@ -181,7 +182,7 @@ impl Manifest {
             }
         };
         let settings = Settings { update: update_source(None, &image), set, ..Settings::default() };
-        let containers = vec![Container { name, image, pin: None, registry: Registry::default(), settings }];
+        let containers = vec![Container { name, image, pin: None, registry, settings }];
         Ok(Self { group: cli_group(), rest: Rest::Keep, base: ".".into(), containers })
     }
 }

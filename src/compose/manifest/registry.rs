@@ -25,9 +25,11 @@ pub enum Tls {
 }
 
 impl Registry {
+    /// What is said of `image`'s registry, if that can mean anything.
+    ///
     /// # Errors
     /// When keys are given that mean nothing for the image's transport, or mean nothing at all.
-    pub(super) fn validate(
+    pub fn validate(
         image: &ImageRef,
         authfile: Option<String>,
         tls_verify: Option<bool>,

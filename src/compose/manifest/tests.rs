@@ -98,7 +98,9 @@ fn files_beside_the_manifest_are_read() {
 #[test]
 fn one_image_of_a_command_line_joins_the_group_cli() {
     let image: ImageRef = "oci:images/etcd".parse().unwrap();
-    let manifest = Manifest::single(image, None, BTreeMap::from([("K".into(), "V".into())])).unwrap();
+    let manifest =
+        Manifest::single(image, None, BTreeMap::from([("K".into(), "V".into())]), Registry::default())
+            .unwrap();
     assert_eq!((manifest.group.as_str(), manifest.rest), ("cli", Rest::Keep));
     assert_eq!(manifest.containers[0].name.as_str(), "etcd");
     assert_eq!(manifest.containers[0].settings.set["K"], "V");
