@@ -4,7 +4,6 @@ use serde_json::json;
 use sysctr_tests::{Root, crafted};
 
 use super::keys::Keys;
-use super::server::Server;
 use super::*;
 
 /// A registry, two keys, and a site whose image is signed by the first.
@@ -56,6 +55,25 @@ impl Scene {
         let to = format!("docker://127.0.0.1:{}/{name}", self.server.port);
         let from = format!("oci:{}", work.path().display());
         skopeo.args([&from, &to]).env("GNUPGHOME", self.keys.home()).run().expect_ok();
+    }
+
+    /// Signs the image under a name by the key `keys/cosign.key`, in the form that cosign gives signatures in a registry.
+    fn cosign(&self, name: &str) {
+        let reference = format!("127.0.0.1:{}/{name}", self.server.port);
+        let image = json!({"docker-manifest-digest": manifest_digest(&self.image)});
+        let critical = json!({"identity": {"docker-reference": reference}, "image": image,
+            "type": "cosign container image signature"});
+        let payload = json!({"critical": critical, "optional": null}).to_string().into_bytes();
+        let sign =
+            Command::new("openssl").args(["dgst", "-sha256", "-sign"]).arg(self.site.path("keys/cosign.key"));
+        let signature = sign.input(payload.clone()).run().expect_ok();
+        let signature = Command::new("base64").arg("-w0").input(signature.bytes()).run().expect_ok().stdout();
+        let mut made = Crafted::packed(vec![payload.clone()], vec![digest(&payload)], Packing::Plain);
+        made.media_types = vec!["application/vnd.dev.cosign.simplesigning.v1+json".to_owned()];
+        let annotations = json!({"dev.cosignproject.cosign/signature": signature});
+        made.manifest = json!({"layers": {"0": {"annotations": annotations}}});
+        let tag = manifest_digest(&self.image).replace(':', "-");
+        self.server.push(&made, &format!("it:{tag}.sig"));
     }
 
     /// The directory of an image's signatures.
@@ -197,16 +215,33 @@ fn a_policy_guards_directories_too_and_signatures_can_be_demanded_of_all() {
     );
 }
 
-/// Debian 12 builds skopeo without sigstore; what a sigstore key demands must not get in by that.
+/// Debian 12 builds skopeo without sigstore; what a sigstore key demands must not get in by that, signed or not.
 #[test]
-fn a_sigstore_key_lets_nothing_in_that_it_did_not_sign() {
+fn a_sigstore_key_lets_nothing_in_and_the_reason_is_told() {
     let scene = Scene::new();
     let key = scene.site.path("keys/cosign.pub");
     let private =
         Command::new("openssl").args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);
     let private = private.run().expect_ok();
     let public = Command::new("openssl").args(["pkey", "-pubout"]).input(private.bytes()).run().expect_ok();
-    std::fs::write(key, public.bytes()).unwrap();
+    std::fs::write(&key, public.bytes()).unwrap();
+    scene.site.file("keys/cosign.key", private.bytes());
     scene.manifest("it:1", "signed_by = ['keys/cosign.pub']\n");
-    scene.refuses(&[], "it is not signed; signed_by demands a signature by keys/cosign.pub");
+    let demands = "; signed_by demands a signature by keys/cosign.pub";
+    scene.refuses(&[], &format!("it is not signed{demands}"));
+    std::fs::remove_dir_all(scene.site.path("registries.d")).unwrap();
+    scene.refuses(&[], &format!("it is not signed{demands}"));
+    // A right signature, as cosign makes it. Where registries keep such is known without being told.
+    scene.cosign("it:1");
+    let reason = "its sigstore signature can't be checked, because Debian built this skopeo without sigstore; use an OpenPGP \
+                  key, or fetch with a skopeo that has it";
+    scene.refuses(&[], &format!("{reason}{demands}"));
+    // The same demand by a policy.
+    scene.site.file("registries.d/it.yaml", "default-docker:\n  use-sigstore-attachments: true\n");
+    let wants = json!([{"type": "sigstoreSigned", "keyPath": "keys/cosign.pub"}]);
+    let policy = json!({"default": [{"type": "reject"}], "transports": {"docker": {"": wants}}});
+    scene.site.file("sigstore.json", policy.to_string());
+    scene.manifest("it:1", "");
+    scene
+        .refuses(&["--policy", "sigstore.json"], &format!("{reason}; the policy sigstore.json decides that"));
 }
