@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write as _};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -33,6 +34,8 @@ pub struct Cache {
     lock: Option<File>,
     /// Blobs whose digest was seen to be right.
     whole: Mutex<BTreeSet<Digest>>,
+    /// Whether blobs are new since the last flush.
+    unflushed: AtomicBool,
 }
 
 /// How a blob is.
@@ -90,7 +93,12 @@ impl Cache {
         let lock = File::options().create(true).append(true).open(dir.join("lock")).with_context(doing)?;
         // Children inherit it: what one still writes is not swept away.
         rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty()).with_context(doing)?;
-        let cache = Self { dir: dir.to_owned(), lock: Some(lock), whole: Mutex::default() };
+        let cache = Self {
+            dir: dir.to_owned(),
+            lock: Some(lock),
+            whole: Mutex::default(),
+            unflushed: AtomicBool::default(),
+        };
         cache.wait_for(FlockOperation::NonBlockingLockShared, interrupt)?;
         Ok(cache)
     }
@@ -106,7 +114,8 @@ impl Cache {
             );
         }
         let lock = File::open(dir.join("lock")).ok();
-        let cache = Self { dir: dir.to_owned(), lock, whole: Mutex::default() };
+        let cache =
+            Self { dir: dir.to_owned(), lock, whole: Mutex::default(), unflushed: AtomicBool::default() };
         cache.wait_for(FlockOperation::NonBlockingLockShared, interrupt)?;
         Ok(cache)
     }
@@ -144,8 +153,27 @@ impl Cache {
         self.known_whole().contains(digest)
     }
 
+    /// Writes all blobs to disk, once for all: a blob that a power cut took is found by its digest, so none has to be on disk
+    /// before it gets its place.
+    ///
+    /// # Errors
+    /// When the disk takes them not.
+    pub(super) fn flush(&self) -> Result<()> {
+        if !self.unflushed.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let flush = || std::io::Result::Ok(rustix::fs::syncfs(File::open(self.dir.join("blobs/sha256"))?)?);
+        flush().with_context(|| format!("writing the cache {} to disk", self.dir))
+    }
+
+    /// Notes a whole blob that is new.
+    pub(super) fn note_new(&self, digest: Digest) {
+        self.unflushed.store(true, Ordering::Relaxed);
+        self.note_whole(digest);
+    }
+
     /// Notes that a blob's digest was right.
-    pub(super) fn note_whole(&self, digest: Digest) {
+    fn note_whole(&self, digest: Digest) {
         self.known_whole().insert(digest);
     }
 

@@ -19,7 +19,7 @@ pub mod trust;
 pub mod verb;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -108,17 +108,17 @@ impl Fetcher<'_> {
             let Task { container, architecture, .. } = task;
             format!("fetching container {} ({architecture}) from {}", container.name, container.image)
         };
-        let none = |_: &Task<'_>| BTreeSet::new();
-        let hints =
-            schedule::run(tasks, self.jobs, none, |task| self.hint(task).with_context(|| doing(task)))?;
-        let tasks: Vec<_> = tasks.iter().zip(&hints).collect();
-        schedule::run(
-            &tasks,
+        let fetched = schedule::run(
+            tasks,
             self.jobs,
+            |task| self.hint(task).with_context(|| doing(task)),
             // What another task brought meanwhile keeps nobody waiting.
-            |(_, hint)| self.missing(hint).into_keys().collect(),
-            |(task, hint)| self.fetch(task, hint).with_context(|| doing(task)),
-        )
+            |hint| self.missing(hint).into_keys().collect(),
+            |task, hint| self.fetch(task, hint).with_context(|| doing(task)),
+        );
+        let flushed = self.cache.flush();
+        let fetched = fetched?;
+        flushed.map(|()| fetched)
     }
 
     fn fetch(&self, task: &Task<'_>, hint: &Hint) -> Result<Pulled> {

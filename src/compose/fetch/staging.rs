@@ -124,7 +124,7 @@ impl Staging {
         (found.nlink() == 1).then_some(found.len())
     }
 
-    /// Moves every whole blob into `cache`; tells which are new there, with their sizes.
+    /// Moves every whole blob into `cache`, which is to be flushed; tells which are new there, with their sizes.
     ///
     /// # Errors
     /// When it can't be read or moved; what was moved stays.
@@ -145,9 +145,8 @@ impl Staging {
             }
             let place = cache.path(&digest);
             let doing = || format!("moving blob {digest} into the cache");
-            File::open(&path).and_then(|file| file.sync_all()).with_context(doing)?;
             fs::rename(&path, place).with_context(doing)?;
-            cache.note_whole(digest);
+            cache.note_new(digest);
             kept.push((digest, found.len()));
         }
         Ok(kept)
