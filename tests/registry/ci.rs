@@ -13,16 +13,16 @@ fn the_commands_of_the_document_do_what_it_says() {
         parts.map(|part| part.split("```").next().unwrap().to_owned()).collect()
     };
     let (manifests, commands) = (block("toml"), block("sh"));
-    assert_eq!(commands.len(), 5, "a command was added to docs/ci.md: run it here");
+    assert_eq!(commands.len(), 6, "a command was added to docs/ci.md: run it here");
     let server = Server::plain();
     server.push(&image(&[1, 2], 1000), "web:1");
     let root = Root::small();
     let site = Site::new(&manifests[0]);
     // The document's registry is this one.
-    site.file(
-        "registries.conf",
-        format!("[[registry]]\nlocation = 'registry.example'\n[[registry.mirror]]\nlocation = '127.0.0.1:{}'\ninsecure = true\n", server.port),
-    );
+    let mirror = |port: u16| {
+        site.file("registries.conf", format!("[[registry]]\nlocation = 'registry.example'\n[[registry.mirror]]\nlocation = '127.0.0.1:{}'\ninsecure = true\n", port))
+    };
+    mirror(server.port);
     std::os::unix::fs::symlink(root.path(), site.path("root")).unwrap();
     std::fs::copy(Program::Launcher.path(), site.path("sysctr")).unwrap();
     std::fs::create_dir(site.path("bin")).unwrap();
@@ -47,10 +47,7 @@ fn the_commands_of_the_document_do_what_it_says() {
     let server = Server::plain();
     let moved = image(&[1, 3], 1000);
     server.push(&moved, "web:1");
-    site.file(
-        "registries.conf",
-        format!("[[registry]]\nlocation = 'registry.example'\n[[registry.mirror]]\nlocation = '127.0.0.1:{}'\ninsecure = true\n", server.port),
-    );
+    mirror(server.port);
     let before = site.lock();
     let told = run(&commands[4], &[]);
     assert!(
@@ -62,4 +59,11 @@ fn the_commands_of_the_document_do_what_it_says() {
     // from, manifest, config, one layer, seal.
     assert_eq!(gone.len(), 5, "{gone:?}");
     assert_ne!(run(&commands[1], &[]), key);
+    site.file("auth.json", r#"{"auths": {}}"#);
+    let inspected = run(&commands[5], &[]);
+    let about = format!(
+        "docker://registry.example/web:1 for amd64, configuration {}\n",
+        digest(&moved.config_bytes())
+    );
+    assert_eq!(inspected.matches(&about).count(), 2, "{inspected}");
 }
