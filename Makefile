@@ -94,6 +94,14 @@ soak: build fixtures
 	@$(STEP) --show "kills, long form" env SYSCTR_SOAK=1 $(CARGO) test --locked --no-fail-fast -p sysctr-tests \
 	  --test kills --test commit --test registry --test updates -- --nocapture
 
+## make bench      how fast the programs are beside others: ratios of medians (BENCH="fetch" for some, ROUNDS=N; root)
+.PHONY: bench
+BENCH ?=
+ROUNDS ?= 5
+bench: build
+	@$(CARGO) build --locked -q -p sysctr-tests --bin bench
+	@target/debug/bench --rounds $(ROUNDS) $(BENCH)
+
 ## make fixtures   the roots and images that tests use, as far as the cache lacks them (root)
 .PHONY: fixtures fixtures-demo
 fixtures:

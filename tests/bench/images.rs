@@ -1,0 +1,124 @@
+//! Images of Debian's own content that share layers, for a registry.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sysctr_tests::crafted::{blob_name, digest};
+use sysctr_tests::registry::Server;
+use sysctr_tests::{Image, Layer, Packing};
+
+/// Bytes of each image's own layer, which don't compress.
+const OWN: usize = 1 << 20;
+
+/// A layout with images of several names.
+pub struct Set {
+    dir: PathBuf,
+    /// How many images it has; their tags are the numbers below.
+    pub count: usize,
+}
+
+/// What its images are, for people.
+pub struct Size {
+    /// Blobs that are not image manifests.
+    pub blobs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The same when every image's blobs are counted, shared or not.
+    pub bytes_apart: u64,
+}
+
+impl Set {
+    /// `count` images in `dir`: one in ten a Python with many files, the rest a web server, on the same Debian base, each with a
+    /// small layer of its own.
+    pub fn make(dir: &Path, count: usize) -> Self {
+        let set = Self { dir: dir.to_owned(), count };
+        fs::create_dir_all(dir.join("blobs/sha256")).expect("a new directory");
+        fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a new file");
+        let below = [Image::nginx(), Image::many()].map(|image| set.take(&image.directory().join("oci")));
+        let listed: Vec<_> = (0..count).map(|n| set.image(n, &below[usize::from(n % 10 == 9)])).collect();
+        set.write("index.json", json!({"schemaVersion": 2, "manifests": listed}).to_string().as_bytes());
+        set
+    }
+
+    /// Takes over the blobs of a layout's only image; gives its image manifest and configuration.
+    fn take(&self, layout: &Path) -> (Value, Value) {
+        for entry in fs::read_dir(layout.join("blobs/sha256")).expect("a layout") {
+            let path = entry.expect("a blob").path();
+            let to = self.dir.join("blobs/sha256").join(path.file_name().expect("a name"));
+            fs::copy(&path, to).expect("room for a blob");
+        }
+        let read = |name: &str| -> Value {
+            let bytes = fs::read(layout.join(name)).expect("a document");
+            serde_json::from_slice(&bytes).expect("a document is JSON")
+        };
+        let blob = |described: &Value| read(&blob_name(described["digest"].as_str().expect("a digest")));
+        let manifest = blob(&read("index.json")["manifests"][0]);
+        let config = blob(&manifest["config"]);
+        (manifest, config)
+    }
+
+    /// One image with its own layer on those of another; its descriptor.
+    fn image(&self, number: usize, (manifest, config): &(Value, Value)) -> Value {
+        let (mut manifest, mut config) = (manifest.clone(), config.clone());
+        let tar = Layer::new().file(&format!("own-{number}"), noise(number as u64 + 1)).bytes();
+        let media_type = "application/vnd.oci.image.layer.v1.tar+gzip";
+        push(&mut manifest["layers"], self.blob(media_type, &Packing::Gzip.pack(&tar)));
+        push(&mut config["rootfs"]["diff_ids"], json!(digest(&tar)));
+        config.as_object_mut().expect("an object").remove("history");
+        let media_type = "application/vnd.oci.image.config.v1+json";
+        manifest["config"] = self.blob(media_type, config.to_string().as_bytes());
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let mut listed = self.blob(media_type, manifest.to_string().as_bytes());
+        listed["annotations"] = json!({"org.opencontainers.image.ref.name": number.to_string()});
+        listed
+    }
+
+    fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
+        self.write(&blob_name(&digest(bytes)), bytes);
+        json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.dir.join(name), bytes).expect("room for a file");
+    }
+
+    /// Puts all into a registry, as `image0:1` and so on.
+    pub fn push(&self, server: &Server) {
+        for number in 0..self.count {
+            server.push_tagged(&self.dir, &number.to_string(), &format!("image{number}:1"));
+        }
+    }
+
+    /// How large they are, by what a fetch of them left in the blobs of `layout`.
+    pub fn size(&self, layout: &Path) -> Size {
+        let read = |digest: &Value| -> Value {
+            let name = blob_name(digest.as_str().expect("a digest"));
+            serde_json::from_slice(&fs::read(layout.join(name)).expect("it was fetched")).expect("JSON")
+        };
+        let index: Value =
+            serde_json::from_slice(&fs::read(self.dir.join("index.json")).expect("a layout")).expect("JSON");
+        let mut blobs = std::collections::BTreeMap::new();
+        let mut bytes_apart = 0;
+        for listed in index["manifests"].as_array().expect("a list") {
+            let manifest = read(&listed["digest"]);
+            for described in
+                manifest["layers"].as_array().expect("a list").iter().chain([&manifest["config"]])
+            {
+                let size = described["size"].as_u64().expect("a size");
+                bytes_apart += size;
+                blobs.insert(described["digest"].to_string(), size);
+            }
+        }
+        Size { blobs: blobs.len(), bytes: blobs.values().sum(), bytes_apart }
+    }
+}
+
+fn push(list: &mut Value, value: Value) {
+    list.as_array_mut().expect("a list").push(value);
+}
+
+fn noise(seed: u64) -> Vec<u8> {
+    let mut random = sysctr_tests::Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    (0..OWN).map(|_| u8::try_from(random.below(256)).expect("a byte")).collect()
+}
