@@ -37,6 +37,7 @@ const COMPOSE: &[&str] = &[
     "destination",
     "launcher",
     "embed",
+    "systemd",
     "cli",
     "report",
     "progress",

@@ -286,3 +286,26 @@ fn another_root_and_settings_over_an_own_unit() {
     assert_eq!(config(&root, "serve")["process"]["cwd"], "/tmp");
     assert_eq!(Unit::of(&root.path(), "serve").one("DefaultDependencies"), "no");
 }
+
+#[test]
+fn systemds_checker_is_heard_and_decides_nothing() {
+    let composed = |path: Option<&str>| {
+        let root = Root::debian();
+        let template = "[Service]\nExecStart={{ launcher }} run --detach {{ name }}\nType=forking\nPIDFile={{ pid_file }}\n\
+            Colour=red\n[Install]\nWantedBy=multi-user.target\n";
+        let composer = compose(&root, &serve("unit.template = 'own.service'")).file("own.service", template);
+        let composer = match path {
+            Some(path) => composer.env("PATH", path),
+            None => composer,
+        };
+        let told = composer.run().expect_ok();
+        (format!("{}{}", told.stdout(), told.stderr()), Listing::of(&root.path()))
+    };
+    let (heard, with) = composed(None);
+    let (silent, without) = composed(Some("/nowhere"));
+    let words =
+        "serve.service: line 5: systemd-analyze says: Unknown key 'Colour' in section [Service], ignoring.";
+    assert!(heard.contains(words), "{heard}");
+    assert!(!silent.contains("systemd-analyze"), "{silent}");
+    with.expect_same(&without, Mtimes::All);
+}

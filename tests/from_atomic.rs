@@ -16,16 +16,19 @@ const CONFIG: &str = r#"{
 
 /// An image with this configuration and these labels around the test payload.
 fn image(labels: serde_json::Value) -> Crafted {
+    let mut image = Crafted::one(&layer());
+    image.config["config"] = json!({ "Labels": labels });
+    image
+}
+
+fn layer() -> Layer {
     let program = fs::read(Image::payload().directory().join("files/bin/payload")).expect("the payload");
-    let layer = Layer::new()
+    Layer::new()
         .dir("exports")
         .file("exports/config.json.template", CONFIG)
         .file("exports/manifest.json", r#"{"version": "1.0", "defaultValues": {"DEFAULT": "d"}}"#)
         .dir("bin")
-        .program("bin/payload", program);
-    let mut image = Crafted::one(&layer);
-    image.config["config"] = json!({ "Labels": labels });
-    image
+        .program("bin/payload", program)
 }
 
 fn compose(root: &Root, image: &Crafted, settings: &str) -> Compose {
@@ -93,4 +96,63 @@ fn a_root_that_another_container_uses_stays_when_that_one_goes() {
     assert!(!root.join("usr/lib/systemd/system/second.service").exists() && !root.bundle("second").exists());
     assert!(root.bundle("it").join("rootfs/bin/payload").is_file());
     Compose::into(&root).verb("verify").run().expect_ok();
+}
+
+#[test]
+fn an_install_section_enables_templates_and_leaves_what_is_others() {
+    let root = Root::debian();
+    let units = root.join("usr/lib/systemd/system");
+    let helper =
+        "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target of-%i.target\nNew=1\n";
+    fs::write(units.join("helper@.service"), format!("{helper}DefaultInstance=one\n")).unwrap();
+    fs::write(units.join("plain@.service"), helper).unwrap();
+    let service = "[Service]\nType=$KIND\nExecStart=$EXEC_START\n[X-Fleet]\nno assignment\n[Install]\nX-Mark=1\n\
+        WantedBy=multi-user.target\nAlso=helper@.service helper@two.service plain@.service\n";
+    let image = Crafted::one(&layer().file("exports/service.template", service));
+    let set = "set = { CODE = '0', WORD = 'show', KIND = 'notify' }";
+    let told = compose(&root, &image, set).run().expect_ok();
+    let missing = "Also=plain@.service: WantedBy=multi-user.target needs an instance of plain@.service, and nothing names one";
+    assert!(format!("{}{}", told.stdout(), told.stderr()).contains(missing), "{}", told.story());
+    for (link, to) in [
+        ("multi-user.target.wants/it.service", "../it.service"),
+        ("multi-user.target.wants/helper@one.service", "../helper@.service"),
+        ("of-one.target.wants/helper@one.service", "../helper@.service"),
+        ("multi-user.target.wants/helper@two.service", "../helper@.service"),
+        ("of-two.target.wants/helper@two.service", "../helper@.service"),
+    ] {
+        assert_eq!(fs::read_link(units.join(link)).unwrap().to_str(), Some(to), "{link}");
+    }
+    assert!(!units.join("multi-user.target.wants/plain@.service").exists());
+    // The type that the variable gave decided how the container is started.
+    let unit = fs::read_to_string(units.join("it.service")).unwrap();
+    assert!(unit.contains("Type=notify\n") && unit.contains("NotifyAccess=all\n"), "{unit}");
+    assert!(
+        unit.contains("ExecStart=/usr/bin/sysctr run it\n") && unit.contains("[X-Fleet]\nno assignment\n"),
+        "{unit}"
+    );
+    Compose::into(&root).verb("verify").run().expect_ok();
+    Compose::into(&root).verb("remove").arg("it").run().expect_ok();
+    assert!(!units.join("of-one.target.wants").exists());
+}
+
+#[test]
+fn what_systemd_would_pass_over_is_refused_and_changes_nothing() {
+    let root = Root::debian();
+    let before = Listing::of(&root.path());
+    for (lines, message) in [
+        ("Restart=sometimes", "line 3: Restart=sometimes is none of no, always, "),
+        ("ExecStartPre=bin/x", "line 3: ExecStartPre=bin/x can't be run: bin/x is neither an absolute path"),
+        (
+            "Type=oneshot\nExecStart=/bin/true\n# $EXEC_STOPPOST $PIDFILE",
+            "line 4: ExecStart= has 2 commands, and only Type=oneshot can have more than one; it is forking",
+        ),
+    ] {
+        let service =
+            format!("[Service]\nExecStart=$EXEC_START\n{lines}\n[Install]\nWantedBy=multi-user.target\n");
+        let image = Crafted::one(&layer().file("exports/service.template", service));
+        let refused = compose(&root, &image, "set = { CODE = '0', WORD = 'show' }").run().expect_code(1);
+        let expected = format!("reading exports/service.template: {message}");
+        assert!(refused.stderr().contains(&expected), "{}", refused.story());
+        Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+    }
 }

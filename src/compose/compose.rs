@@ -24,6 +24,7 @@ use crate::progress::Reporter;
 use crate::relations::{self, Labels};
 use crate::report::ComposeReport;
 use crate::shelf::{Nowhere, Shelf};
+use crate::systemd::{self, Unit, Verdict};
 use crate::target::commit::Commit;
 use crate::target::host_tree::{HostTree, Unkept};
 
@@ -173,6 +174,7 @@ impl<'a, D: Destination> Decision<'a, D> {
     /// Reads the images and decides everything about their containers.
     fn embed(&mut self, shelf: &impl Shelf, watch: &Watch<'_>) -> Result<()> {
         let host = self.destination.host();
+        let mut units = Vec::new();
         for chosen in &self.chosen {
             let name = &chosen.container.name;
             let here = self.present.records.get(name);
@@ -190,11 +192,17 @@ impl<'a, D: Destination> Decision<'a, D> {
             let embedded = chosen.embed(self.request.limits, &target, known, shelf, &progress);
             let embedded = embedded.map_err(|error| self.request.images.explain(chosen.container, error))?;
             keepable(host, chosen, &embedded)?;
+            units.extend(Unit::of(&embedded));
             self.warnings.entry(name.clone()).or_default().extend(embedded.warnings);
             self.planner.embed(embedded.draft)?;
         }
         for name in &self.leaving {
             self.planner.remove(name)?;
+        }
+        if let Verdict::Said(said) = systemd::judge(&units) {
+            for (name, sentences) in said {
+                self.warnings.entry(name).or_default().extend(sentences);
+            }
         }
         Ok(())
     }

@@ -1,17 +1,18 @@
 //! One container: from its image's layers to everything that is placed.
 
+mod opened;
 mod standing;
 
 use anyhow::{Context, Result};
 use sysctr_core::arch::Architecture;
-use sysctr_core::container::{self, Subject, needed};
+use sysctr_core::container::Subject;
 use sysctr_core::digest::Digest;
 use sysctr_core::epoch::Epoch;
 use sysctr_core::image::ResolvedImage;
-use sysctr_core::image::flatten::{Limits, Odd, Progress, flatten};
+use sysctr_core::image::flatten::{Limits, Odd, Progress};
 use sysctr_core::name::GroupName;
 use sysctr_core::placement::{Clash, Draft, Root};
-use sysctr_core::prepare::{Prepared, Target};
+use sysctr_core::prepare::{Prepared, Target, Writer};
 use sysctr_core::record::{LeftOutRecord, Record, Signer};
 use sysctr_core::settings::AbsolutePath;
 use sysctr_core::store::layers::KnownLayers;
@@ -48,6 +49,8 @@ pub struct Embedded {
     pub draft: Draft,
     /// One sentence each.
     pub warnings: Vec<String>,
+    /// Who wrote its unit.
+    pub writer: Writer,
     /// See [`sysctr_core::image::flatten::Flattened::odd`]; none when no layer was read.
     pub odd: Vec<Odd>,
 }
@@ -153,35 +156,14 @@ impl Chosen<'_> {
                 }
             }
         }
-        let read = self.read(limits, target, shelf, progress);
+        let opened = self.open(limits, shelf, progress);
+        let read = opened.and_then(|opened| self.make(opened, target));
         let mut embedded = match &unfit {
             Some(why) => read.with_context(|| format!("{} once more, because {why}", doing()))?,
             None => read.with_context(doing)?,
         };
         embedded.warnings.extend(unfit.map(|why| format!("{why}; it was made from the image once more")));
         Ok(embedded)
-    }
-
-    /// The container by the layers of its image.
-    fn read(
-        &self,
-        limits: Limits,
-        target: &dyn Target,
-        shelf: &impl Shelf,
-        progress: &impl Progress,
-    ) -> Result<Embedded> {
-        let name = &self.container.name;
-        let mut store = shelf.store(name)?;
-        let flattened = flatten(&self.image, limits, &store, progress)?;
-        if let Some(second) = shelf.again(&store, &needed(&flattened.tree)?) {
-            flatten(&self.image, limits, &second, progress)?;
-            store = second;
-        }
-        let read = |id, max| shelf.content(name, &store, id, max);
-        let prepared = self.subject().prepare(&flattened.tree, target, &read)?;
-        let left_out = container::left_out(&flattened.left_out);
-        let embedded = self.draft(flattened.tree, Root::Made, left_out, prepared)?;
-        Ok(Embedded { odd: flattened.odd, ..embedded })
     }
 
     /// The container by what the target has of it; `None` when that can't become what it shall be. An [`Unfit`] error
@@ -223,6 +205,6 @@ impl Chosen<'_> {
         prepared: Prepared,
     ) -> Result<Embedded> {
         let draft = self.subject().draft(tree, root, left_out, &prepared)?;
-        Ok(Embedded { draft, warnings: prepared.warnings, odd: Vec::new() })
+        Ok(Embedded { draft, warnings: prepared.warnings, writer: prepared.writer, odd: Vec::new() })
     }
 }

@@ -148,7 +148,7 @@ fn prepare(request: &Request<'_>) -> Result<()> {
 }
 
 /// An image's tree, and what lies in its `/exports`.
-pub(crate) struct Opened {
+struct Opened {
     /// Its root.
     pub tree: ImageTree,
     name: ContainerName,

@@ -21,6 +21,7 @@ pub mod relations;
 pub mod remove;
 pub mod report;
 pub mod shelf;
+pub mod systemd;
 pub mod target;
 pub mod verify;
 

@@ -4,20 +4,21 @@ use anyhow::{Context, Result};
 use sysctr_core::arch::Architecture;
 use sysctr_core::epoch::Epoch;
 use sysctr_core::exports::brought::Brought;
-use sysctr_core::exports::lint::{Advice, advise, locate};
-use sysctr_core::exports::template::{Fault, Faults};
+use sysctr_core::exports::faults::Faults;
+use sysctr_core::exports::lint::{Advice, Places, advise};
+use sysctr_core::exports::template::Fault;
 use sysctr_core::image::flatten::Limits;
 use sysctr_core::prepare::Unseen;
 use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::{ImageTree, Leaf, Node, TreePath, Xattrs};
 
 use crate::compose::Watch;
-use crate::embed::{Chosen, Embedded, Known};
+use crate::embed::{Chosen, Embedded};
 use crate::fetch::images::{Found, Images};
-use crate::inspect::Opened;
 use crate::manifest::{Container, Manifest};
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
 use crate::shelf::Nowhere;
+use crate::systemd::{self, Unit, Verdict};
 use sysctr_core::container::shown;
 
 /// What a lint looks at.
@@ -75,25 +76,45 @@ fn look(
         signed_by,
     };
     let progress = watch.reporter.of(&container.name, watch.interrupt);
+    let opened = chosen.open(request.limits, &Nowhere, &progress)?;
     // Also of an image that can't be composed, its author wants to know everything.
-    let opened = Opened::of(&chosen.image, request.limits, watch)?;
-    let brought = Brought::find(&opened.tree, &|leaf| opened.content(leaf));
+    let brought = Brought::find(opened.tree(), &|leaf| chosen.content(&opened, leaf));
     let brought = brought.ok().flatten().unwrap_or_default();
-    match chosen.embed(request.limits, &Unseen, Known::default(), &Nowhere, &progress) {
-        Ok(embedded) => findings.extend(told(container, &brought, &embedded)),
-        Err(error) => findings.extend(wrong(container, &brought, &error)),
+    let places = chosen.places(&opened, &Unseen);
+    let modes = modes(container, opened.tree());
+    match chosen.try_make(opened, &Unseen) {
+        Ok(embedded) => {
+            findings.extend(told(container, &places, &embedded));
+            findings.extend(judged(container, &places, &embedded));
+        }
+        Err(error) => findings.extend(wrong(container, &places, &error)),
     }
     let advice = advise(&brought).into_iter();
     findings.extend(advice.map(|advice| advised(container, Severity::Warning, advice)));
-    findings.extend(modes(container, &opened.tree));
+    findings.extend(modes);
     Ok(())
 }
 
-fn told(container: &Container, brought: &Brought, embedded: &Embedded) -> Vec<Finding> {
-    let warnings = embedded.warnings.iter().map(|text| match locate(brought, text) {
-        Some(advice) => advised(container, Severity::Warning, advice),
-        None => finding(container, Severity::Warning, text.clone()),
-    });
+/// What systemd's own checker says about the unit.
+fn judged(container: &Container, places: &Places, embedded: &Embedded) -> Vec<Finding> {
+    match systemd::judge(&Vec::from_iter(Unit::of(embedded))) {
+        Verdict::Said(said) => {
+            let sentences = said.into_values().flatten();
+            sentences.map(|sentence| placed(container, Severity::Warning, places, sentence)).collect()
+        }
+        Verdict::Silent(why) => {
+            vec![finding(
+                container,
+                Severity::Note,
+                format!("the unit was held against sysctr's table only: {why}"),
+            )]
+        }
+    }
+}
+
+fn told(container: &Container, places: &Places, embedded: &Embedded) -> Vec<Finding> {
+    let warnings = embedded.warnings.iter();
+    let warnings = warnings.map(|text| placed(container, Severity::Warning, places, text.clone()));
     let left_out = embedded.draft.record.tree.left_out.iter().map(|it| {
         let message = "no host image can carry it; it will be left out".to_owned();
         Finding { path: Some(it.path.clone()), ..finding(container, Severity::Note, message) }
@@ -101,20 +122,25 @@ fn told(container: &Container, brought: &Brought, embedded: &Embedded) -> Vec<Fi
     warnings.chain(left_out).collect()
 }
 
-/// What keeps it from being composed; each place of the templates that can't be expanded is one of its own.
-fn wrong(container: &Container, brought: &Brought, error: &anyhow::Error) -> Vec<Finding> {
-    if let Some(Faults(faults)) = error.downcast_ref() {
-        let fault = |(file, fault): &(String, Fault)| Finding {
-            file: Some(file.clone()),
-            line: Some(fault.line),
-            ..finding(container, Severity::Error, fault.to_string())
-        };
-        return faults.iter().map(fault).collect();
-    }
-    let text = format!("{error:#}");
-    match locate(brought, &text) {
-        Some(advice) => vec![advised(container, Severity::Error, advice)],
-        None => vec![finding(container, Severity::Error, text)],
+/// What keeps it from being composed, each thing a finding of its own.
+fn wrong(container: &Container, places: &Places, error: &anyhow::Error) -> Vec<Finding> {
+    let Some(Faults { places: unexpanded, others }) = error.downcast_ref() else {
+        return vec![placed(container, Severity::Error, places, format!("{error:#}"))];
+    };
+    let fault = |(file, fault): &(String, Fault)| Finding {
+        file: Some(file.clone()),
+        line: Some(fault.line),
+        ..finding(container, Severity::Error, fault.to_string())
+    };
+    let other = |error: &anyhow::Error| placed(container, Severity::Error, places, format!("{error:#}"));
+    unexpanded.iter().map(fault).chain(others.iter().map(other)).collect()
+}
+
+/// A sentence at its place, if it has one.
+fn placed(container: &Container, severity: Severity, places: &Places, sentence: String) -> Finding {
+    match places.locate(&sentence) {
+        Some(advice) => advised(container, severity, advice),
+        None => finding(container, severity, sentence),
     }
 }
 
@@ -150,7 +176,12 @@ fn modes(container: &Container, tree: &ImageTree) -> Vec<Finding> {
                     let capability = |xattrs: &Xattrs| xattrs.contains_key(&b"security.capability"[..]);
                     if stat.mode & 0o111 != 0 && stat.mode & 0o6000 != 0 {
                         let bits = format!("mode {:04o} of {}:{}", stat.mode, stat.uid, stat.gid);
-                        find(Severity::Note, format!("it runs with its owner's rights: {bits}"));
+                        let whose = match stat.mode & 0o6000 {
+                            0o4000 => "its owner's",
+                            0o2000 => "its group's",
+                            _ => "its owner's and its group's",
+                        };
+                        find(Severity::Note, format!("it runs with {whose} rights: {bits}"));
                     } else if stat.xattrs.as_deref().is_some_and(capability) {
                         find(Severity::Note, "it has file capabilities".to_owned());
                     }

@@ -99,13 +99,27 @@ impl Subject<'_> {
     /// # Errors
     /// When image and settings don't make a container, or `read` fails.
     pub fn prepare(&self, tree: &ImageTree, target: &dyn Target, read: ReadContent<'_>) -> Result<Prepared> {
+        self.with_input(tree, target, read, prepare)?
+    }
+
+    /// What `then` makes of everything that decides the container.
+    ///
+    /// # Errors
+    /// When the image's user databases can't be read.
+    pub fn with_input<T>(
+        &self,
+        tree: &ImageTree,
+        target: &dyn Target,
+        read: ReadContent<'_>,
+        then: impl FnOnce(&prepare::Input<'_>) -> T,
+    ) -> Result<T> {
         let database = |path| match users(tree, path)? {
             Users::None => Ok(None),
             Users::Empty => Ok(Some(Vec::new())),
             Users::Content(id) => read(id, MAX_USERS_BYTES).map(Some),
         };
         let (passwd, group) = (database(PASSWD)?, database(GROUP)?);
-        prepare(&prepare::Input {
+        Ok(then(&prepare::Input {
             source: prepare::Source {
                 name: self.name,
                 settings: self.settings,
@@ -123,7 +137,7 @@ impl Subject<'_> {
                 Leaf::File { .. } | Leaf::Symlink { .. } => Ok(Vec::new()),
             },
             target,
-        })
+        }))
     }
 
     /// What templates get as the image's name: nothing of a path on this machine.

@@ -14,6 +14,8 @@ pub use crate::bundle::{MountTarget, MountTargetKind, Source};
 use crate::digest::Digest;
 use crate::exports::brought::{Brought, Read};
 pub use crate::exports::host_files::{Content, HostNode, MountUnit, Placed as HostPlaced};
+use crate::exports::lint::Places;
+use crate::exports::template::Lines;
 use crate::record::{Launch, LaunchMode, to_json};
 use crate::settings::{AbsolutePath, Fallback, Seccomp, Settings, Signal};
 use crate::tree::Stat;
@@ -22,7 +24,7 @@ pub use target::{Kind, Target, Unseen, Without};
 
 /// Counts up whenever equal inputs come to give other bytes. The composer mixes it into a container's `inputs`, so that
 /// a newer composer renders again.
-pub const RENDERING: u32 = 4;
+pub const RENDERING: u32 = 5;
 
 /// What a container is made from. All of it is decided and read; rendering computes only.
 pub struct Input<'a> {
@@ -48,6 +50,8 @@ pub struct Prepared {
     pub config_json: Vec<u8>,
     /// The unit's text.
     pub unit: Vec<u8>,
+    /// Whose words these are.
+    pub writer: Writer,
     /// tmpfiles.d(5) lines, if any are needed.
     pub tmpfiles: Option<Vec<u8>>,
     /// systemd.preset(5) text: `enable` or `disable`.
@@ -69,6 +73,23 @@ pub struct Prepared {
     pub mounts: Vec<MountUnit>,
     /// What the user should know, one sentence each; nothing that stops a compose.
     pub warnings: Vec<String>,
+}
+
+/// Who wrote a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Writer {
+    /// sysctr, by its own template.
+    Sysctr,
+    /// The user, by `unit.template`.
+    User,
+    /// The image, by [`crate::exports::unit::FILE`]: its line for each of the unit's, 0 for those that were added.
+    Image(Lines),
+}
+
+/// Where the lines of what an image brings in `/exports` come from; nothing when it brings nothing that can be read.
+pub fn places(input: &Input<'_>) -> Places {
+    let brought = Brought::find(input.source.tree, input.read).ok().flatten();
+    brought.map(|brought| exports::places(input, &brought)).unwrap_or_default()
 }
 
 /// Decides everything about one container. Equal inputs give equal bytes.
@@ -108,6 +129,7 @@ fn plain(input: &Input<'_>) -> Result<Prepared> {
     Ok(Prepared {
         config_json: to_json(&config),
         unit: units.unit.into_bytes(),
+        writer: if settings.unit_template.is_some() { Writer::User } else { Writer::Sysctr },
         tmpfiles: units.tmpfiles.map(String::into_bytes),
         preset: units.preset.into_bytes(),
         links: units.links,
@@ -138,6 +160,7 @@ impl Prepared {
         Self {
             config_json: Vec::new(),
             unit: Vec::new(),
+            writer: Writer::Sysctr,
             tmpfiles: None,
             preset: Vec::new(),
             links: Vec::new(),

@@ -11,6 +11,7 @@ use sysctr_core::exports::brought::Brought;
 use sysctr_core::exports::host_files::owners::{Names, Sides};
 use sysctr_core::exports::host_files::{self, Decided, Ground, Lies, Seeding};
 use sysctr_core::exports::labels::{self, Labels};
+use sysctr_core::exports::template::Expanded;
 use sysctr_core::exports::unit::Runs;
 use sysctr_core::exports::values::BuiltIns;
 use sysctr_core::exports::{Form, Rendered, Source, render, sources};
@@ -230,7 +231,8 @@ impl Shape {
         warnings: &mut Vec<String>,
     ) -> anyhow::Result<String> {
         let mut text = String::new();
-        let mut makes = sysctr_core::exports::tmpfiles::check(host.tmpfiles.as_bytes())?.makes;
+        let mut makes =
+            sysctr_core::exports::tmpfiles::check(&Expanded::literal(host.tmpfiles.as_bytes()))?.makes;
         makes.extend(host.placed.iter().map(|placed| placed.file.path.clone()));
         if let Some(fragment) = &rendered.tmpfiles {
             makes.extend(fragment.makes.iter().cloned());

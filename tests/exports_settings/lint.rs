@@ -9,7 +9,7 @@ use super::container;
 
 #[test]
 fn a_lint_tells_file_and_line() {
-    let lint = |shape: &'static str, more: &str| {
+    let of_shape = |shape: &'static str, more: &str| {
         let lint = Compose::into_dir("/nowhere".as_ref())
             .manifest(format!("group = 'g'\n{}", container("it", shape, more)));
         lint.with(&Image::exports("serve")).verb("lint")
@@ -39,12 +39,12 @@ fn a_lint_tells_file_and_line() {
             "useLinks has no effect: equal files of an OSTree commit are one object, and a plain root gets copies",
         ),
     ] {
-        let told = lint(shape, "").run().expect_ok().stdout();
+        let told = of_shape(shape, "").run().expect_ok().stdout();
         let number = line(&format!("{shape}/exports/{file}"), text);
         let expected = format!("warning: it: exports/{file}:{number}: {message}\n");
         assert!(told.contains(&expected), "{expected} in {told}");
     }
-    let json = lint("hello-world", "").arg("--format").arg("json").run().expect_ok().json();
+    let json = of_shape("hello-world", "").arg("--format").arg("json").run().expect_ok().json();
     let findings = json["findings"].as_array().unwrap();
     let old = findings
         .iter()
@@ -54,6 +54,85 @@ fn a_lint_tells_file_and_line() {
     assert_eq!((&old["file"], &old["line"]), (&json!("exports/config.json.template"), &json!(number)));
 }
 
+/// A lint of an image with one layer, some files of which have another mode.
+fn lint(layer: &Layer, modes: &[(&str, u32)]) -> Compose {
+    let mut bytes = layer.bytes();
+    for (name, mode) in modes {
+        let at =
+            bytes.windows(name.len()).rposition(|it| it == name.as_bytes()).expect("a file of the layer");
+        let header = &mut bytes[at..at + 512];
+        header[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
+        header[148..156].copy_from_slice(b"        ");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    }
+    let image = Crafted::of(&[bytes], Packing::Gzip);
+    let lint = Compose::into_dir("/nowhere".as_ref());
+    sysctr_tests::crafted::write(&image.layout(), &lint.work_dir().join("image"));
+    lint.manifest("group = 'g'\n[[container]]\nname = 'it'\nimage = 'oci:image'\n").verb("lint")
+}
+
+const CONFIG: &str = r#"{"ociVersion": "1.0.2", "root": {"path": "rootfs", "readonly": true},
+ "process": {"args": ["/x"], "cwd": "/", "user": {"uid": 0, "gid": 0},
+   "capabilities": {"bounding": [$ALL_PROCESS_CAPABILITIES]}},
+ "mounts": [$MORE
+  {"type": "rbind", "source": "/a", "destination": "/b", "options": ["ro"]}
+ ]}
+"#;
+const SERVICE: &str = "[Service]\nExecStart=$EXEC_START\nExecStop=$EXEC_STOP\nEnvironment=$LINES\nColour=red\n\
+    WorkingDirectory=$DESTDIR\n# NotifyAccess=$EXEC_STOP\n[Install]\nWantedBy=multi-user.target\n";
+const DEFAULTS: &str = r#"{"defaultValues": {"LINES": "A=1\nEnvironment=B=2",
+    "MORE": "{\"destination\": \"/c\", \"source\": \"c\",\n \"type\": \"tmpfs\"},"}}"#;
+
+#[test]
+fn lines_are_the_templates_behind_values_of_several_lines() {
+    let image = |config: &str, service: &str| {
+        let layer = Layer::new().dir("exports").file("exports/config.json.template", config);
+        let layer = layer.file("exports/service.template", service).file("exports/manifest.json", DEFAULTS);
+        layer.program("setgid", "x").program("setboth", "x")
+    };
+    let told = |config: &str, service: &str, code: i32| {
+        let lint = lint(&image(config, service), &[("setgid", 0o2755), ("setboth", 0o6755)]);
+        lint.run().expect_code(code).stdout()
+    };
+    let fine = told(CONFIG, SERVICE, 0);
+    for expected in [
+        "warning: it: exports/config.json.template:5: mounts[1].type ",
+        "warning: it: exports/service.template:5: systemd-analyze says: Unknown key 'Colour' in section [Service], \
+         ignoring.\n",
+        "note: it: /setgid: it runs with its group's rights: mode 2755 of 0:0\n",
+        "note: it: /setboth: it runs with its owner's and its group's rights: mode 6755 of 0:0\n",
+    ] {
+        assert!(fine.contains(expected), "{expected} in {fine}");
+    }
+    // A comment starts nothing.
+    let silent = SERVICE.replace("ExecStop=$EXEC_STOP", "");
+    let advice = "warning: it: exports/service.template: ExecStop= does not use $EXEC_STOP: the container is stopped by it\n";
+    let commented = told(CONFIG, &silent, 0);
+    assert!(commented.contains(advice) && !fine.contains("$EXEC_STOP"), "{commented}");
+    // Every file is told at once, by its own lines.
+    let config = CONFIG.replace("[\"ro\"]}", "[\"ro\",]}");
+    let service = SERVICE.replace("Colour=red", "Restart=sometimes\nKillMode=all");
+    let wrong = told(&config, &service, 1);
+    for expected in [
+        "error: it: exports/config.json.template:5: its variables replaced: trailing comma at line ",
+        "error: it: exports/service.template:5: Restart=sometimes is none of ",
+        "error: it: exports/service.template:6: KillMode=all is none of ",
+    ] {
+        assert!(wrong.contains(expected), "{expected} in {wrong}");
+    }
+}
+
+#[test]
+fn a_lint_without_systemds_checker_says_so() {
+    let layer = Layer::new().dir("exports").file("exports/service.template", SERVICE);
+    let layer = layer.file("exports/manifest.json", DEFAULTS).file("exports/config.json.template", CONFIG);
+    let told = lint(&layer, &[]).env("PATH", "/nowhere").run().expect_ok().stdout();
+    let note =
+        "note: it: the unit was held against sysctr's table only: holding units against systemd-analyze: ";
+    assert!(told.contains(note) && !told.contains("Colour"), "{told}");
+}
+
 #[test]
 fn a_lint_tells_every_variable_without_a_value_and_everything_else_too() {
     let config =
@@ -61,18 +140,7 @@ fn a_lint_tells_every_variable_without_a_value_and_everything_else_too() {
     let layer = Layer::new().dir("exports").file("exports/config.json.template", config);
     let layer =
         layer.file("exports/service.template", "[Service]\nExecStart=$EXEC_START $TWO\n").file("world", "x");
-    let mut bytes = layer.bytes();
-    let at = bytes.windows(5).rposition(|name| name == b"world").unwrap();
-    bytes[at + 100..at + 107].copy_from_slice(b"0000666");
-    let header = &mut bytes[at..at + 512];
-    header[148..156].copy_from_slice(b"        ");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-    let image = Crafted::of(&[bytes], Packing::Gzip);
-    let lint = Compose::into_dir("/nowhere".as_ref());
-    sysctr_tests::crafted::write(&image.layout(), &lint.work_dir().join("image"));
-    let lint = lint.manifest("group = 'g'\n[[container]]\nname = 'it'\nimage = 'oci:image'\n").verb("lint");
-    let told = lint.run().expect_code(1).stdout();
+    let told = lint(&layer, &[("world", 0o666)]).run().expect_code(1).stdout();
     assert_eq!(
         told,
         "error: it: exports/config.json.template:3: ONE has no value\n\

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::config::{self, Settled};
+use super::faults::Faults;
 use super::template::Rendering;
 use super::values::Values;
 use super::{CONFIG_TEMPLATE, template};
@@ -118,8 +119,8 @@ pub fn render(template: &[u8], kept: &Kept, admin: &BTreeMap<String, String>, uu
     let values = kept.values(admin, uuid, &mut warnings)?;
     let none = BTreeSet::new();
     let mut rendering = Rendering::new(&values, &none);
-    let rendered = rendering.file(CONFIG_TEMPLATE, template);
-    rendering.finish()?;
+    let rendered = rendering.file(CONFIG_TEMPLATE, template).text;
+    Faults { places: rendering.into_places(), others: Vec::new() }.finish()?;
     let settled = config::settle(&rendered, CONFIG_TEMPLATE, &kept.root)?;
     let mut settled = settled.over(&kept.overlay, CONFIG_TEMPLATE)?;
     warnings.append(&mut settled.warnings);

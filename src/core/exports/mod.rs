@@ -2,7 +2,7 @@
 //! unit and tmpfiles, files for the host, and settings. Computes only.
 //!
 //! - [`brought`]: what an image has there; [`render()`]: all of it rendered and checked
-//! - [`template`], [`json`]: the two syntaxes
+//! - [`template`], [`json`]: the two syntaxes; [`faults`]: what is wrong, all of it at once
 //! - [`settings`], [`labels`]: what the image says about itself
 //! - [`variables`], [`values`]: variables; [`late`]: those that are bound when the container starts
 //! - [`config`], [`mod@unit`], [`tmpfiles`]: what rendered files must be, and what they ask of the host
@@ -11,6 +11,7 @@
 
 pub mod brought;
 pub mod config;
+pub mod faults;
 pub mod host_files;
 pub mod json;
 pub mod labels;
@@ -21,12 +22,13 @@ pub mod settings;
 pub mod sources;
 pub mod targets;
 pub mod template;
+mod timespan;
 pub mod tmpfiles;
 pub mod unit;
 pub mod values;
 pub mod variables;
 
-pub use render::{Rendered, Source, render};
+pub use render::{Rendered, Source, places, render};
 
 /// What messages call the literal configuration.
 pub const CONFIG: &str = "exports/config.json";

@@ -97,25 +97,83 @@ pub fn variables(text: &[u8]) -> BTreeSet<String> {
     tokens(text).filter_map(name).collect()
 }
 
+/// Which line of a template the lines of its expansion come from: a value may have several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lines(Vec<usize>);
+
+impl Lines {
+    /// The line of the template, from 1; a line of which nothing is known is its own.
+    pub fn of(&self, expanded: usize) -> usize {
+        let index = expanded.checked_sub(1);
+        index.and_then(|index| self.0.get(index)).copied().unwrap_or(expanded)
+    }
+}
+
+impl FromIterator<usize> for Lines {
+    fn from_iter<I: IntoIterator<Item = usize>>(lines: I) -> Self {
+        Self(lines.into_iter().collect())
+    }
+}
+
+/// A template as far as it could be expanded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expanded {
+    /// The text; nothing stands where something is wrong.
+    pub text: Vec<u8>,
+    /// Where its lines come from.
+    pub lines: Lines,
+    /// All variables without a value and all malformed places, in the order of the text.
+    pub faults: Vec<Fault>,
+}
+
+impl Expanded {
+    /// A text without variables.
+    pub fn literal(text: &[u8]) -> Self {
+        Self { text: text.to_vec(), ..Self::default() }
+    }
+
+    /// Whether a line of the template (from 1) could be expanded.
+    pub fn is_whole(&self, line: usize) -> bool {
+        self.faults.iter().all(|fault| fault.line != line)
+    }
+}
+
+/// Expands a template as far as its variables have values.
+pub fn expand(text: &[u8], values: &BTreeMap<String, String>) -> Expanded {
+    let mut expanded = Expanded { text: Vec::with_capacity(text.len()), ..Expanded::default() };
+    let newlines = |text: &[u8]| text.iter().filter(|&&byte| byte == b'\n').count();
+    let mut line = 1;
+    let mut lines = vec![line];
+    for token in tokens(text) {
+        match token {
+            Token::Text(bytes) => {
+                expanded.text.extend_from_slice(bytes);
+                let after = line + newlines(bytes);
+                lines.extend(line + 1..=after);
+                line = after;
+            }
+            Token::Dollar => expanded.text.push(b'$'),
+            Token::Variable { name, offset } => match values.get(name) {
+                Some(value) => {
+                    expanded.text.extend_from_slice(value.as_bytes());
+                    lines.extend(std::iter::repeat_n(line, newlines(value.as_bytes())));
+                }
+                None => expanded.faults.push(fault(text, offset, Wrong::Undefined(name.to_owned()))),
+            },
+            Token::Malformed { offset } => expanded.faults.push(fault(text, offset, Wrong::Malformed)),
+        }
+    }
+    expanded.lines = Lines(lines);
+    expanded
+}
+
 /// Expands a template. The launcher and the composer share this function.
 ///
 /// # Errors
 /// All variables without a value and all malformed places, in the order of the text.
 pub fn render(text: &[u8], values: &BTreeMap<String, String>) -> Result<Vec<u8>, Vec<Fault>> {
-    let mut rendered = Vec::with_capacity(text.len());
-    let mut faults = Vec::new();
-    for token in tokens(text) {
-        match token {
-            Token::Text(bytes) => rendered.extend_from_slice(bytes),
-            Token::Dollar => rendered.push(b'$'),
-            Token::Variable { name, offset } => match values.get(name) {
-                Some(value) => rendered.extend_from_slice(value.as_bytes()),
-                None => faults.push(fault(text, offset, Wrong::Undefined(name.to_owned()))),
-            },
-            Token::Malformed { offset } => faults.push(fault(text, offset, Wrong::Malformed)),
-        }
-    }
-    if faults.is_empty() { Ok(rendered) } else { Err(faults) }
+    let Expanded { text, faults, .. } = expand(text, values);
+    if faults.is_empty() { Ok(text) } else { Err(faults) }
 }
 
 fn fault(text: &[u8], offset: usize, wrong: Wrong) -> Fault {
@@ -131,74 +189,60 @@ fn fault(text: &[u8], offset: usize, wrong: Wrong) -> Fault {
 pub struct Rendering<'a> {
     values: &'a BTreeMap<String, String>,
     late: &'a BTreeSet<String>,
-    faults: Vec<(String, Fault)>,
+    places: Vec<(String, Fault)>,
 }
 
 impl<'a> Rendering<'a> {
     /// With these values; `late` names the variables that get theirs when the container starts.
     pub fn new(values: &'a BTreeMap<String, String>, late: &'a BTreeSet<String>) -> Self {
-        Self { values, late, faults: Vec::new() }
+        Self { values, late, places: Vec::new() }
     }
 
-    /// Expands `text`, which messages call `file`. What can't be expanded is kept for [`Self::finish`]; the result is
-    /// empty then.
-    pub fn file(&mut self, file: &str, text: &[u8]) -> Vec<u8> {
+    /// Expands `text`, which messages call `file`. What can't be expanded is kept for [`Self::into_places`], too.
+    pub fn file(&mut self, file: &str, text: &[u8]) -> Expanded {
         self.file_with(file, text, self.values)
     }
 
     /// As [`Self::file`], with other values.
-    pub fn file_with(&mut self, file: &str, text: &[u8], values: &BTreeMap<String, String>) -> Vec<u8> {
-        self.expand(file, (0, 0), text, values)
+    pub fn file_with(&mut self, file: &str, text: &[u8], values: &BTreeMap<String, String>) -> Expanded {
+        self.expand(file, text, values, |fault| (fault.line, fault.column))
     }
 
-    /// Expands a text that stands within `file` behind so many lines and, in its first line, so many characters.
-    pub fn within(&mut self, file: &str, before: (usize, usize), text: &[u8]) -> Vec<u8> {
-        self.expand(file, before, text, self.values)
+    /// Expands a text that stands within `file`; `place` tells line and column there.
+    pub fn within(&mut self, file: &str, text: &[u8], place: impl Fn(&Fault) -> (usize, usize)) -> Expanded {
+        self.expand(file, text, self.values, place)
     }
 
     /// Whether nothing was wrong so far.
     pub fn is_clean(&self) -> bool {
-        self.faults.is_empty()
+        self.places.is_empty()
     }
 
     fn expand(
         &mut self,
         file: &str,
-        before: (usize, usize),
         text: &[u8],
         values: &BTreeMap<String, String>,
-    ) -> Vec<u8> {
-        let faults = match render(text, values) {
-            Ok(rendered) => return rendered,
-            Err(faults) => faults,
-        };
-        for mut fault in faults {
-            if fault.line == 1 {
-                fault.column += before.1;
-            }
-            fault.line += before.0;
+        place: impl Fn(&Fault) -> (usize, usize),
+    ) -> Expanded {
+        let expanded = expand(text, values);
+        for mut fault in expanded.faults.clone() {
+            (fault.line, fault.column) = place(&fault);
             if let Wrong::Undefined(name) = &fault.wrong
                 && self.late.contains(name)
             {
                 fault.wrong = Wrong::TooEarly(name.clone());
             }
-            self.faults.push((file.to_owned(), fault));
+            self.places.push((file.to_owned(), fault));
         }
-        Vec::new()
+        expanded
     }
 
-    /// Nothing, when every file was expanded.
-    ///
-    /// # Errors
-    /// Everything that is wrong with all files.
-    pub fn finish(self) -> Result<(), Faults> {
-        if self.faults.is_empty() { Ok(()) } else { Err(Faults(self.faults)) }
+    /// Every place of all files that can't be expanded.
+    pub fn into_places(self) -> Vec<(String, Fault)> {
+        self.places
     }
 }
-
-/// Everything that is wrong with an image's templates: file, place and reason.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(pub Vec<(String, Fault)>);
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,25 +254,9 @@ impl fmt::Display for Fault {
     }
 }
 
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expanding the image's templates: ")?;
-        for (file, fault) in &self.0 {
-            write!(f, "{file}:{}:{}: {fault}; ", fault.line, fault.column)?;
-        }
-        let any = |wanted: fn(&Wrong) -> bool| self.0.iter().any(|(_, fault)| wanted(&fault.wrong));
-        let set = any(|wrong| matches!(wrong, Wrong::Undefined(_) | Wrong::TooEarly(_)));
-        let escape = any(|wrong| *wrong == Wrong::Malformed);
-        f.write_str(match (set, escape) {
-            (true, true) => "give values in the manifest's `set`, write a `$` itself as `$$`",
-            (true, false) => "give values in the manifest's `set`",
-            (false, _) => "write a `$` itself as `$$`",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::faults::Faults;
     use super::*;
 
     fn values() -> BTreeMap<String, String> {
@@ -293,17 +321,30 @@ mod tests {
     fn everything_that_is_wrong_in_all_files_is_told_at_once() {
         let (values, late) = (values(), BTreeSet::from(["UUID".to_owned()]));
         let mut rendering = Rendering::new(&values, &late);
-        assert_eq!(rendering.file("good", b"$NAME"), b"etcd");
+        assert_eq!(rendering.file("good", b"$NAME").text, b"etcd");
         rendering.file("exports/config.json.template", "{\n \"é\": $A,\n $(\n".as_bytes());
         rendering.file("exports/service.template", b"$UUID $B");
+        let faults = Faults { places: rendering.into_places(), others: Vec::new() };
         assert_eq!(
-            rendering.finish().unwrap_err().to_string(),
+            faults.to_string(),
             "expanding the image's templates: exports/config.json.template:2:7: A has no value; \
              exports/config.json.template:3:2: `$` begins no variable; \
              exports/service.template:1:1: UUID is known only when the container starts; \
              exports/service.template:1:7: B has no value; \
              give values in the manifest's `set`, write a `$` itself as `$$`"
         );
+    }
+
+    #[test]
+    fn lines_of_a_value_are_those_of_its_variable() {
+        let values =
+            BTreeMap::from([("V".to_owned(), "1\n2\n".to_owned()), ("W".to_owned(), "w".to_owned())]);
+        let expanded = expand(b"a $W\nb $V c $V\n$W $NO\nd", &values);
+        assert_eq!(expanded.text, b"a w\nb 1\n2\n c 1\n2\n\nw \nd");
+        let lines: Vec<_> = (1..=9).map(|line| expanded.lines.of(line)).collect();
+        assert_eq!(lines, [1, 2, 2, 2, 2, 2, 3, 4, 9]);
+        assert!(expanded.is_whole(2) && !expanded.is_whole(3));
+        assert_eq!(Expanded::literal(b"x\ny").lines.of(2), 2);
     }
 
     #[test]

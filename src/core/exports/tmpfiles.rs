@@ -1,16 +1,13 @@
 //! tmpfiles.d(5) lines: those that an image brings, checked, and those that we write for it (A§1.1, A§8 rows 4, 28).
 
-use anyhow::{Context, Result, bail};
+mod line;
+
+use super::faults::{BadLine, Faults};
+use super::template::Expanded;
+use line::Line;
 
 /// What messages call the file.
 pub const FILE: &str = "exports/tmpfiles.template";
-
-const TYPES: &str = "fwdDevqQpLcbCxXrRzZtThHaA";
-const MODIFIERS: &str = "+!-=~^";
-/// Types that make what their path names.
-const MAKING: &str = "fdDvqQpLcbC";
-/// Types whose argument is needed.
-const ARGUED: &str = "wcbtThHaA";
 
 /// A fragment that can be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,34 +22,14 @@ pub struct Fragment {
     pub groups: Vec<String>,
 }
 
-/// One line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Line {
-    letter: char,
-    path: String,
-    user: Option<String>,
-    group: Option<String>,
-}
-
 /// Checks a rendered fragment.
 ///
 /// # Errors
-/// When systemd-tmpfiles would refuse a line; the message has its number.
-pub fn check(rendered: &[u8]) -> Result<Fragment> {
-    let text = std::str::from_utf8(rendered).with_context(|| format!("reading {FILE}"))?;
-    let mut fragment = Fragment::default();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let line = parse(line).with_context(|| format!("reading {FILE}: line {number}"))?;
-        if MAKING.contains(line.letter) {
-            fragment.makes.push(line.path);
-        }
-        fragment.users.extend(line.user);
-        fragment.groups.extend(line.group);
-        fragment.text.get_or_insert_with(|| rendered.to_vec());
+/// All lines that systemd-tmpfiles would refuse, by their number in the template.
+pub fn check(rendered: &Expanded) -> Result<Fragment, Faults> {
+    let (mut fragment, bad) = read(rendered);
+    if !bad.is_empty() {
+        return Err(Faults::of_lines(FILE, bad));
     }
     if let Some(text) = fragment.text.as_mut().filter(|text| !text.ends_with(b"\n")) {
         text.push(b'\n');
@@ -62,6 +39,35 @@ pub fn check(rendered: &[u8]) -> Result<Fragment> {
         names.dedup();
     }
     Ok(fragment)
+}
+
+/// What is wrong with the lines of a fragment that could be expanded only in part.
+pub fn wrong_lines(expanded: &Expanded) -> Vec<BadLine> {
+    let (_, bad) = read(expanded);
+    bad.into_iter().filter(|bad| expanded.is_whole(bad.line)).collect()
+}
+
+fn read(rendered: &Expanded) -> (Fragment, Vec<BadLine>) {
+    let mut fragment = Fragment::default();
+    let mut bad = Vec::new();
+    for (number, line) in (1..).zip(rendered.text.split(|byte| *byte == b'\n')) {
+        let parsed = std::str::from_utf8(line).map_err(|_| "it is no UTF-8".to_owned()).and_then(Line::parse);
+        let line = match parsed {
+            Ok(None) => continue,
+            Ok(Some(line)) => line,
+            Err(what) => {
+                bad.push(BadLine { line: rendered.lines.of(number), what });
+                continue;
+            }
+        };
+        if line.makes() {
+            fragment.makes.push(line.path);
+        }
+        fragment.users.extend(line.user);
+        fragment.groups.extend(line.group);
+        fragment.text.get_or_insert_with(|| rendered.text.clone());
+    }
+    (fragment, bad)
 }
 
 /// What a line makes.
@@ -76,9 +82,8 @@ pub struct Made {
 /// What lines make, whoever wrote them: those that we don't understand make nothing that we know of.
 pub fn made(text: &[u8]) -> Vec<Made> {
     let text = String::from_utf8_lossy(text);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let parsed = lines.filter_map(|line| parse(line).ok()).filter(|line| MAKING.contains(line.letter));
-    parsed.map(|line| Made { directory: "dDvqQ".contains(line.letter), path: line.path }).collect()
+    let parsed = text.lines().filter_map(|line| Line::parse(line).ok().flatten()).filter(Line::makes);
+    parsed.map(|line| Made { directory: line.makes_directory(), path: line.path }).collect()
 }
 
 /// `text` without the lines that would make a directory of what lines of the target (`theirs`) make something else of, or the
@@ -99,126 +104,6 @@ pub fn without_clashes(text: &[u8], theirs: &[Made]) -> (Vec<u8>, Vec<String>) {
         }
     }
     (kept, paths)
-}
-
-fn parse(line: &str) -> Result<Line> {
-    let mut rest = line;
-    let mut next = || word(&mut rest);
-    let kind = next()?.unwrap_or_default();
-    let Some(path) = next()? else { bail!("{line:?} has no path") };
-    let (mode, user, group, age) = (next()?, next()?, next()?, next()?);
-    let argument = rest.trim();
-    let mut letters = kind.chars();
-    let letter = letters.next().filter(|letter| TYPES.contains(*letter));
-    let Some(letter) = letter.filter(|_| letters.all(|letter| MODIFIERS.contains(letter))) else {
-        bail!("{kind:?} is no type of tmpfiles.d(5)");
-    };
-    check_path(&path)?;
-    let given = |field: Option<String>| field.filter(|field| field != "-" && !field.is_empty());
-    if let Some(mode) = given(mode) {
-        let digits = mode.trim_start_matches(['~', ':']);
-        if !u32::from_str_radix(digits, 8).is_ok_and(|mode| mode <= 0o7777) {
-            bail!("{mode:?} is no octal mode");
-        }
-    }
-    if let Some(age) = given(age)
-        && !is_age(&age)
-    {
-        bail!("{age:?} is no age such as 10d or 1h30min");
-    }
-    if ARGUED.contains(letter) && matches!(argument, "" | "-") {
-        bail!("type {letter} needs an argument");
-    }
-    if "cb".contains(letter) && argument.split_once(':').is_none_or(|(a, b)| !is_number(a) || !is_number(b)) {
-        bail!("{argument:?} is no device number MAJOR:MINOR");
-    }
-    let named = |field: Option<String>| -> Result<Option<String>> {
-        let Some(field) = given(field) else { return Ok(None) };
-        let name = field.trim_start_matches(':');
-        let fit = |c: char| c.is_ascii_alphanumeric() || "_-.%$".contains(c);
-        if name.is_empty() || !name.chars().all(fit) {
-            bail!("{field:?} is no user or group");
-        }
-        Ok((!is_number(name) && name != "root" && !name.contains('%')).then(|| name.to_owned()))
-    };
-    Ok(Line { letter, path, user: named(user)?, group: named(group)? })
-}
-
-fn is_number(text: &str) -> bool {
-    text.parse::<u32>().is_ok()
-}
-
-fn check_path(path: &str) -> Result<()> {
-    if !path.starts_with('/') && !path.starts_with('%') {
-        bail!("path {path:?} is not absolute");
-    }
-    if path.split('/').any(|name| matches!(name, "." | "..")) {
-        bail!("path {path:?} has a `.` or `..`");
-    }
-    let mut letters = path.chars();
-    while let Some(letter) = letters.next() {
-        if letter == '%' && !letters.next().is_some_and(|next| "%aAbBCgGhHlLmMoSTtuUvVwW".contains(next)) {
-            bail!("path {path:?} has a `%` that begins no specifier; write `%%` for a `%`");
-        }
-    }
-    Ok(())
-}
-
-/// A sum of lengths such as `1h30min`, maybe with the time stamps that count in front (`abcm:10d`), maybe `~`.
-fn is_age(text: &str) -> bool {
-    let text = text.strip_prefix('~').unwrap_or(text);
-    let text = match text.split_once(':') {
-        Some((stamps, age)) if stamps.chars().all(|c| "aAbBcCmM".contains(c)) => age,
-        Some(_) => return false,
-        None => text,
-    };
-    const UNITS: [&str; 28] = [
-        "", "s", "sec", "second", "seconds", "m", "min", "minute", "minutes", "h", "hr", "hour", "hours",
-        "d", "day", "days", "w", "week", "weeks", "month", "months", "y", "year", "years", "ms", "msec",
-        "us", "usec",
-    ];
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let tail = rest[digits..].trim_start();
-        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
-        if digits == 0 || !UNITS.contains(&&tail[..letters]) {
-            return false;
-        }
-        rest = tail[letters..].trim_start();
-    }
-    !text.is_empty()
-}
-
-/// The next word of `rest`, unquoted as systemd does; none at the end.
-fn word(rest: &mut &str) -> Result<Option<String>> {
-    let text = rest.trim_start();
-    if text.is_empty() {
-        *rest = text;
-        return Ok(None);
-    }
-    let (mut found, mut quote) = (String::new(), None);
-    let mut letters = text.char_indices();
-    while let Some((at, letter)) = letters.next() {
-        match (letter, quote) {
-            (' ' | '\t', None) => {
-                *rest = &text[at..];
-                return Ok(Some(found));
-            }
-            ('"' | '\'', None) => quote = Some(letter),
-            (_, Some(open)) if letter == open => quote = None,
-            ('\\', _) => match letters.next() {
-                Some((_, escaped)) => found.push(escaped),
-                None => bail!("it ends in a backslash"),
-            },
-            _ => found.push(letter),
-        }
-    }
-    if quote.is_some() {
-        bail!("a quote is not closed");
-    }
-    *rest = "";
-    Ok(Some(found))
 }
 
 /// A path as a field of a line: `%` doubled, quoted where a word would end.
@@ -274,93 +159,4 @@ pub fn directories(paths: &[&str]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_every_kind_pass() {
-        let text = "# etcd\nd /var/lib/etcd 0700 0 0 - -\nZ /var/lib/etcd - etcd etcd - -\n\nD! /run/x :0755 root :adm 10d\n\
-            r /run/flannel/subnet.env\nL+ /etc/x - - - - ../usr/x y\nf /run/f ~644 - - - a line\nC /etc/c\n\
-            c+ /dev/x 0600 - - - 1:3\nd \"/var/lib/a b\" - - - aBm:1h30min\na+ /var/log - - - - g:adm:r\nx /tmp/%m-*\ne$ /x\n";
-        let text = text.replace("e$ /x\n", "e /x\n");
-        let fragment = check(text.as_bytes()).unwrap();
-        assert_eq!(fragment.text.as_deref(), Some(text.as_bytes()));
-        assert_eq!(
-            fragment.makes,
-            ["/var/lib/etcd", "/run/x", "/etc/x", "/run/f", "/etc/c", "/dev/x", "/var/lib/a b"]
-        );
-        assert_eq!(
-            (fragment.users, fragment.groups),
-            (vec!["etcd".into()], vec!["adm".into(), "etcd".into()])
-        );
-    }
-
-    #[test]
-    fn an_empty_fragment_means_nothing() {
-        for text in ["", "\n", "# only this\n\n"] {
-            assert_eq!(check(text.as_bytes()).unwrap(), Fragment::default());
-        }
-    }
-
-    #[test]
-    fn what_systemd_would_refuse_is_refused() {
-        for (line, message) in [
-            ("d", "\"d\" has no path"),
-            ("k /x", "\"k\" is no type of tmpfiles.d(5)"),
-            ("d? /x", "\"d?\" is no type of tmpfiles.d(5)"),
-            ("d x", "path \"x\" is not absolute"),
-            ("d /a/../b", "path \"/a/../b\" has a `.` or `..`"),
-            ("d /a%", "path \"/a%\" has a `%` that begins no specifier; write `%%` for a `%`"),
-            ("d /x 0999", "\"0999\" is no octal mode"),
-            ("d /x 17777", "\"17777\" is no octal mode"),
-            ("d /x 0755 a/b", "\"a/b\" is no user or group"),
-            ("d /x - - - soon", "\"soon\" is no age such as 10d or 1h30min"),
-            ("w /x - - - -", "type w needs an argument"),
-            ("c /x - - - - 1", "\"1\" is no device number MAJOR:MINOR"),
-            ("d \"/x", "a quote is not closed"),
-        ] {
-            let error = format!("{:#}", check(format!("\n{line}\n").as_bytes()).unwrap_err());
-            assert_eq!(error, format!("reading exports/tmpfiles.template: line 2: {message}"), "{line}");
-        }
-    }
-
-    #[test]
-    fn lines_against_the_targets_go() {
-        let theirs = made(b"L /var/run - - - - ../run\nd /var/log 0755 root root -\nf /var/log/wtmp\n");
-        let text = b"# a comment\nd /var/run 0755 - - - -\nd /var/log 0700\nd /var/log/x\nZ /var/run\nf /var/log/wtmp";
-        let (kept, paths) = without_clashes(text, &theirs);
-        assert_eq!(
-            String::from_utf8(kept).unwrap(),
-            "# a comment\nd /var/log 0700\nd /var/log/x\nZ /var/run\nf /var/log/wtmp"
-        );
-        assert_eq!(paths, ["/var/run"]);
-    }
-
-    #[test]
-    fn own_lines_read_back() {
-        let text = directories(&["/var/run/a b", "/var/lib/100%", "/srv/\"q\"\\"]);
-        assert_eq!(
-            text,
-            "d \"/run/a b\" 0700 0 0 - -\nd /var/lib/100%% 0700 0 0 - -\nd \"/srv/\\\"q\\\"\\\\\" 0700 0 0 - -\n"
-        );
-        assert_eq!(check(text.as_bytes()).unwrap().makes, ["/run/a b", "/var/lib/100%%", "/srv/\"q\"\\"]);
-    }
-
-    #[test]
-    fn guesses() {
-        for (source, in_image, expected) in [
-            ("/var/lib/x", None, Guess::Directory),
-            ("/var/lib/x", Some(false), Guess::FileOrSocket),
-            ("/etc/x.conf", Some(true), Guess::Directory),
-            ("/etc/x.conf", None, Guess::FileOrSocket),
-            ("/etc/redhat-release", None, Guess::FileOrSocket),
-            ("/run/docker.sock", None, Guess::FileOrSocket),
-            ("/dev/virtio-ports", None, Guess::Hosts),
-            ("/usr/share/x", None, Guess::Hosts),
-            ("/sysroot", Some(true), Guess::Hosts),
-            ("/lib/modules", None, Guess::Hosts),
-        ] {
-            assert_eq!(guess(source, in_image), expected, "{source}");
-        }
-    }
-}
+mod tests;

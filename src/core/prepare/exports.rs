@@ -3,6 +3,7 @@
 mod also;
 mod given;
 mod own;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +11,19 @@ use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::target::{GroundOf, Kind};
-use super::{Input, Prepared, launch};
+use super::{Input, Prepared, Writer, launch};
 use crate::bundle::mounts::{Mount, Mounts, Place};
 use crate::bundle::{self, MountTarget, MountTargetKind, overlay};
 use crate::exports::brought::{Brought, Config};
 use crate::exports::config::{Asks, DevicePolicy, MountPoint, MountPointKind, Settled};
-use crate::exports::host_files::owners::{Names, Sides};
+use crate::exports::faults::Faults;
 use crate::exports::host_files::{self, Decided, HostNode, Seeding};
+use crate::exports::labels::{self, Labels};
+use crate::exports::lint::Places;
 use crate::exports::targets::{Needed, missing};
-use crate::exports::unit::{self, Install};
+use crate::exports::unit::{self, Install, Runs};
 use crate::exports::values::BuiltIns;
-use crate::exports::{CONFIG_TEMPLATE, Form, Rendered, Source, labels, late, render, sources, tmpfiles};
+use crate::exports::{self, CONFIG_TEMPLATE, Form, Rendered, Source, late, render, sources, tmpfiles};
 use crate::place;
 use crate::record::{LaunchMode, to_json};
 use crate::settings::values::CAPABILITIES;
@@ -61,15 +64,50 @@ struct Ways {
 pub(super) fn prepare(input: &Input<'_>, brought: &Brought) -> Result<Prepared> {
     let settings = input.source.settings;
     let mut warnings = Vec::new();
-    let labels = labels::read(&input.source.image.labels, &mut warnings)?;
-    let bundle = Utf8Path::new("/").join(place::bundle(input.source.name));
-    let rendered = render(&Source {
+    let labels = labels::read(&input.source.image.labels, &mut warnings);
+    let rendered = source(input, brought, labels.as_ref().ok(), &mut warnings, render);
+    let (_, rendered) = Faults::both(labels, rendered)?;
+    if !rendered.unused.is_empty() && settings.unit_template.is_none() {
+        let unused: Vec<&str> = rendered.unused.iter().map(String::as_str).collect();
+        bail!("reading `set`: no template of the image uses {}; mend it or take it out", unused.join(", "));
+    }
+    let unit = rendered.unit.as_ref().map(|_| input.source.name.unit());
+    let bundle = bundle_of(input);
+    let allowed: Vec<String> = settings.allow_conflicts.iter().map(|path| path.as_str().to_owned()).collect();
+    let seeding = Seeding { unit: unit.as_deref(), bundle: &bundle, allow_conflicts: &allowed };
+    let host = host_files::decide(&GroundOf(input.target), &rendered.host_files, &seeding)?;
+    warnings.extend(rendered.warnings.iter().chain(&host.warnings).cloned());
+    given::refuse(settings, &rendered)?;
+    Road { input, rendered, host, user: None, warnings }.finish(brought)
+}
+
+/// Where the lines of what the image brings come from.
+pub(super) fn places(input: &Input<'_>, brought: &Brought) -> Places {
+    let labels = labels::read(&input.source.image.labels, &mut Vec::new());
+    source(input, brought, labels.as_ref().ok(), &mut Vec::new(), exports::places)
+}
+
+/// The bundle on the host.
+fn bundle_of(input: &Input<'_>) -> Utf8PathBuf {
+    Utf8Path::new("/").join(place::bundle(input.source.name))
+}
+
+/// What `then` makes of everything that rendering needs.
+fn source<T>(
+    input: &Input<'_>,
+    brought: &Brought,
+    labels: Option<&Labels>,
+    warnings: &mut Vec<String>,
+    then: impl FnOnce(&Source<'_>) -> T,
+) -> T {
+    let settings = input.source.settings;
+    then(&Source {
         brought,
         tree: input.source.tree,
         read: input.read,
         built_ins: BuiltIns {
             name: input.source.name,
-            bundle: &bundle,
+            bundle: &bundle_of(input),
             runtime: input.runtime,
             image_name: input.image_name,
             image: input.config,
@@ -77,23 +115,12 @@ pub(super) fn prepare(input: &Input<'_>, brought: &Brought) -> Result<Prepared> 
             form: Form::Detached,
         },
         set: &settings.set,
-        runs: labels.runs,
+        runs: labels.map_or(Runs::Always, |labels| labels.runs),
         notify: settings.unit.notify,
-        stop_signal: &bundle::stop_signal(&input.source, &mut warnings),
+        stop_signal: &bundle::stop_signal(&input.source, warnings),
         stop_timeout: units::stop_timeout(settings),
         root: root(settings),
-    })?;
-    if !rendered.unused.is_empty() && settings.unit_template.is_none() {
-        let unused: Vec<&str> = rendered.unused.iter().map(String::as_str).collect();
-        bail!("reading `set`: no template of the image uses {}; mend it or take it out", unused.join(", "));
-    }
-    let unit = rendered.unit.as_ref().map(|_| input.source.name.unit());
-    let allowed: Vec<String> = settings.allow_conflicts.iter().map(|path| path.as_str().to_owned()).collect();
-    let seeding = Seeding { unit: unit.as_deref(), bundle: &bundle, allow_conflicts: &allowed };
-    let host = host_files::decide(&GroundOf(input.target), &rendered.host_files, &seeding)?;
-    warnings.extend(rendered.warnings.iter().chain(&host.warnings).cloned());
-    given::refuse(settings, &rendered)?;
-    Road { input, rendered, host, user: None, warnings }.finish(brought)
+    })
 }
 
 /// Where the root lies.
@@ -111,7 +138,7 @@ impl Road<'_> {
             None => (self.files_only()?, Ways::default()),
         };
         if self.rendered.unit.is_some() {
-            self.enter_unit(&mut prepared, &ways)?;
+            self.enter_unit(&mut prepared, &ways, brought)?;
         }
         if let (Some((template, kept)), Some(Config::Template(_))) = (&self.rendered.kept, &brought.config) {
             prepared.files.insert(late::TEMPLATE_FILE.to_owned(), (template.clone(), Stat::implied(0o644)));
@@ -313,7 +340,7 @@ impl Road<'_> {
     }
 
     /// Unit, links and preset: the image's with the manifest's word over it, or by the user's template.
-    fn enter_unit(&mut self, prepared: &mut Prepared, ways: &Ways) -> Result<()> {
+    fn enter_unit(&mut self, prepared: &mut Prepared, ways: &Ways, brought: &Brought) -> Result<()> {
         let bundle::Source { name, settings, image, .. } = self.input.source;
         let source = units::Source {
             name,
@@ -328,6 +355,7 @@ impl Road<'_> {
             prepared.unit = units.unit.into_bytes();
             prepared.preset = units.preset.into_bytes();
             prepared.links = units.links;
+            prepared.writer = Writer::User;
             // Whatever else the template says, the payload's readiness is the settings' to tell.
             if !settings.unit.notify {
                 prepared.launch.mode = LaunchMode::Detached;
@@ -339,6 +367,9 @@ impl Road<'_> {
         let over = unit::Overlay { name, settings, wishes: &wishes, devices: &ways.devices };
         let unit = unit::overlay(fitted, &over)?;
         prepared.unit = unit.text.into_bytes();
+        if brought.service.is_some() {
+            prepared.writer = Writer::Image(unit.lines);
+        }
         let verb = if settings.enable { "enable" } else { "disable" };
         let (also, links) = self.also(&unit.install)?;
         let preset = Install { also, ..Install::default() }.preset(&name.unit(), verb);
@@ -347,38 +378,6 @@ impl Road<'_> {
             prepared.links = links;
         }
         Ok(())
-    }
-
-    /// Numbers that mean somebody else on the host, and names that the host does not know.
-    fn strangers(&self) -> Result<Vec<String>> {
-        let target = |file: &str| -> Result<Option<Names>> {
-            for directory in ["usr/etc", "etc", "usr/lib"] {
-                let path = Utf8Path::new(directory).join(file);
-                if let Some(bytes) = self.input.target.read(&path, MAX_TEXT_BYTES)? {
-                    return Ok(Some(Names::read(&bytes)));
-                }
-            }
-            Ok(None)
-        };
-        let (Some(users), Some(groups)) = (target("passwd")?, target("group")?) else {
-            return Ok(Vec::new());
-        };
-        let mut told = Vec::new();
-        if let Some(fragment) = &self.rendered.tmpfiles {
-            let unknown = |names: &[String], known: &Names| -> Vec<String> {
-                names.iter().filter(|name| !known.knows(name)).cloned().collect()
-            };
-            for name in unknown(&fragment.users, &users).iter().chain(&unknown(&fragment.groups, &groups)) {
-                told.push(format!("{}: nobody is called {name} in the target", tmpfiles::FILE));
-            }
-        }
-        let own = |bytes: Option<&[u8]>| Names::read(bytes.unwrap_or_default());
-        let sides = Sides {
-            users: (own(self.input.source.passwd), users),
-            groups: (own(self.input.source.group), groups),
-        };
-        told.extend(sides.strangers(&self.rendered.host_files, self.user.as_ref()));
-        Ok(told)
     }
 }
 

@@ -33,6 +33,10 @@ pub fn assignments(text: &str) -> Result<Vec<Assignment>> {
             name.clone_into(&mut section);
             continue;
         }
+        // For other programs, which may write there what they like (systemd.unit(5)).
+        if section.starts_with("X-") {
+            continue;
+        }
         let Some((key, value)) = text.split_once('=') else {
             bail!("line {line}: {text:?} is not KEY=VALUE");
         };
@@ -85,6 +89,7 @@ pub fn links(name: &ContainerName, unit: &str) -> Result<Vec<(Utf8PathBuf, Strin
             "RequiredBy" => Some("requires"),
             "UpheldBy" => Some("upholds"),
             "Alias" => None,
+            key if key.starts_with("X-") => continue,
             _ => bail!("line {line}: {key}= in [Install] is not supported; take it out of the template"),
         };
         for word in value.split_whitespace() {
@@ -117,7 +122,7 @@ mod tests {
     #[test]
     fn sections_become_links() {
         let install = "[Install]\n# WantedBy=no.target\nWantedBy = a.target \\\n; between\n  b.target\nRequiredBy=a.target\n\
-            Alias=www.service\nWantedBy=a.target\n[Unit]\nWantedBy=not.target\n";
+            Alias=www.service\nWantedBy=a.target\nX-Mark=y\n[Unit]\nWantedBy=not.target\n[X-Fleet]\nno assignment\n";
         let expected = [
             ("a.target.requires/web.service", "../web.service"),
             ("a.target.wants/web.service", "../web.service"),

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::super::template::Expanded;
 use super::ground::tests::Listed;
 use super::*;
 use crate::tree::FileName;
@@ -197,7 +198,10 @@ fn the_host_image_gets_what_it_can_carry_and_the_machine_the_rest() {
          C /var/lib/app/rendered 0644 996 994 - /usr/lib/containers/atomic/web/host-file-395d96adccb5e92a\n\
          C /var/lib/app/state%%1 - - - - /usr/lib/containers/atomic/web/rootfs/exports/hostfs/var/lib/app/state%%1\n"
     );
-    assert_eq!(super::super::tmpfiles::check(decided.tmpfiles.as_bytes()).unwrap().makes.len(), 6);
+    assert_eq!(
+        super::super::tmpfiles::check(&Expanded::literal(decided.tmpfiles.as_bytes())).unwrap().makes.len(),
+        6
+    );
     assert_eq!(
         decided.kept.values().map(|file| file.path.as_str()).collect::<Vec<_>>(),
         ["/var/lib/app/rendered"]

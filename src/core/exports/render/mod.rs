@@ -6,10 +6,12 @@ use anyhow::{Context, Result};
 
 use super::brought::{self, Brought, Config, Read};
 use super::config::{self, Settled};
+use super::faults::Faults;
 use super::host_files::{self, Content, HostFile, HostNode};
 use super::late::{self, Kept, NO_UUID};
+use super::lint::{Places, fields};
 use super::settings::{self, ContainerService, ImageSettings};
-use super::template::{self, Rendering};
+use super::template::{self, Expanded, Fault, Rendering};
 use super::tmpfiles::{self, Fragment};
 use super::unit::{self, Fit, Fitted, Runs};
 use super::values::{self, BuiltIns, Values};
@@ -69,70 +71,190 @@ pub struct Rendered {
 /// Renders and checks everything. Equal sources give equal values.
 ///
 /// # Errors
-/// When image settings can't be read, variables have no value (all of them are told, with file and place), or a rendered
-/// file is not what it has to be.
+/// When image settings can't be read, variables have no value, or a rendered file is not what it has to be: all of it at
+/// once ([`Faults`]), each with file and place. A file that can't be expanded is judged by its other lines, as far as
+/// lines can be judged alone.
 pub fn render(source: &Source<'_>) -> Result<Rendered> {
     let mut warnings = source.brought.warnings.clone();
     let settings = match &source.brought.settings {
         Some(bytes) => ImageSettings::parse(bytes, &mut warnings)?,
         None => ImageSettings::default(),
     };
-    let wanted = settings.container_service == ContainerService::Wanted;
-    let service = source.brought.service.as_deref().unwrap_or(unit::DEFAULT.as_bytes());
-    let form = if source.notify { Form::Notify } else { unit::form(service, source.runs) };
-    let built_ins = BuiltIns { form, ..source.built_ins.clone() };
-    let values = values::decide(&built_ins, source.set, &settings, &mut warnings)?;
-
+    let (form, values) = decide(source, &settings, &mut warnings)?;
+    let mut faults = Faults::default();
     let mut rendering = Rendering::new(&values.texts, &values.late);
-    let mut used = BTreeSet::new();
-    let config = source.brought.config.as_ref().filter(|_| wanted);
-    let config = config.map(|config| render_config(config, &values, &mut rendering, &mut used));
-    let unit = wanted.then(|| rendering.file(unit::FILE, service));
-    let lines = source.brought.tmpfiles.as_ref().map(|text| rendering.file(tmpfiles::FILE, text));
-    let renames = render_renames(source, &settings, &mut rendering);
-    let clean = rendering.is_clean();
-    // Without its value a new name may be none at all; then the files are looked at by their old ones, to tell what else lacks.
-    let renames = if clean { renames } else { Default::default() };
-    let host = render_host_files(source, &settings, &renames, &mut rendering, &mut used, &mut warnings);
-    // Without its value a new name may be none at all, so that missing values are told first.
-    let host = match host {
-        Err(error) if clean => return Err(error),
-        host => host,
-    };
-    rendering.finish()?;
-    let host = host?;
-
-    used.extend(template::variables(service));
-    used.extend(source.brought.tmpfiles.iter().flat_map(|text| template::variables(text)));
-    used.extend(settings.rename_files.values().flat_map(|text| template::variables(text.as_bytes())));
+    let texts = Texts::of(source, &settings, &values, &mut rendering);
+    let mut used = texts.used(source, &settings);
+    let host = texts.host_files(source, &settings, &mut rendering, &mut used, &mut warnings)?;
+    let host = faults.take(host);
+    faults.places = rendering.into_places();
     let unused = source.set.keys().filter(|name| !used.contains(*name)).cloned().collect();
-    let config = config.map(|(file, bytes)| config::settle(&bytes, file, source.root)).transpose()?;
-    let fit = Fit {
-        name: source.built_ins.name,
-        form,
-        runs: source.runs,
-        stop_signal: source.stop_signal,
-        stop_timeout: source.stop_timeout,
-    };
-    let unit = unit.map(|bytes| unit::fit(&bytes, &fit)).transpose()?;
-    let tmpfiles = lines.map(|bytes| tmpfiles::check(&bytes)).transpose()?;
+    let config = faults.take(texts.config(source)).flatten();
+    let unit = faults.take(texts.unit(source, form)).flatten();
+    let tmpfiles = faults.take(texts.tmpfiles()).flatten();
+    faults.finish()?;
+    let host = host.unwrap_or_default();
     warnings.extend(config.iter().flat_map(|config| config.warnings.iter().cloned()));
     warnings.extend(unit.iter().flat_map(|unit| unit.warnings.iter().cloned()));
-    let kept = kept(source, &values, service, &host).filter(|_| wanted);
+    let wanted = settings.container_service == ContainerService::Wanted;
+    let kept = kept(source, &values, &host).filter(|_| wanted);
     let Host { files: host_files, contents, .. } = host;
     Ok(Rendered { settings, config, unit, form, tmpfiles, host_files, contents, kept, unused, warnings })
+}
+
+/// Where the texts of an image's files come from, as far as they can be expanded.
+pub fn places(source: &Source<'_>) -> Places {
+    let mut places = Places::of(source.brought);
+    let settings = source.brought.settings.as_deref().unwrap_or(b"{}");
+    let Ok(settings) = ImageSettings::parse(settings, &mut Vec::new()) else { return places };
+    let Ok((_, values)) = decide(source, &settings, &mut Vec::new()) else { return places };
+    let mut rendering = Rendering::new(&values.texts, &values.late);
+    let texts = Texts::of(source, &settings, &values, &mut rendering);
+    if let Some((file, config)) = texts.config {
+        places.expanded(file, config);
+    }
+    if source.brought.service.is_some()
+        && let Some(service) = texts.service
+    {
+        places.expanded(unit::FILE, service);
+    }
+    if let Some(tmpfiles) = texts.tmpfiles {
+        places.expanded(tmpfiles::FILE, tmpfiles);
+    }
+    places
+}
+
+fn service<'a>(source: &Source<'a>) -> &'a [u8] {
+    source.brought.service.as_deref().unwrap_or(unit::DEFAULT.as_bytes())
+}
+
+/// The form, and what variables are in it. Whatever the form, the template's `Type=` has the same value.
+fn decide(
+    source: &Source<'_>,
+    settings: &ImageSettings,
+    warnings: &mut Vec<String>,
+) -> Result<(Form, Values)> {
+    let in_form = |form, warnings: &mut Vec<String>| {
+        let built_ins = BuiltIns { form, ..source.built_ins.clone() };
+        values::decide(&built_ins, source.set, settings, warnings)
+    };
+    let form = if source.notify {
+        Form::Notify
+    } else {
+        let values = in_form(Form::Foreground, &mut Vec::new())?;
+        unit::form(service(source), &template::expand(service(source), &values.texts), source.runs)
+    };
+    Ok((form, in_form(form, warnings)?))
+}
+
+/// An image's files with their variables replaced, as far as these have values.
+struct Texts {
+    config: Option<(&'static str, Expanded)>,
+    service: Option<Expanded>,
+    tmpfiles: Option<Expanded>,
+    /// `renameFiles`, if all of them have their values.
+    renames: Option<BTreeMap<String, String>>,
+}
+
+impl Texts {
+    fn of(
+        source: &Source<'_>,
+        settings: &ImageSettings,
+        values: &Values,
+        rendering: &mut Rendering<'_>,
+    ) -> Self {
+        let wanted = settings.container_service == ContainerService::Wanted;
+        let config = source.brought.config.as_ref().filter(|_| wanted);
+        let config = config.map(|config| render_config(config, values, rendering));
+        let service = wanted.then(|| rendering.file(unit::FILE, service(source)));
+        let lines = source.brought.tmpfiles.as_ref();
+        let tmpfiles = lines.map(|text| rendering.file(tmpfiles::FILE, text));
+        let renames = render_renames(source, settings, rendering);
+        Self { config, service, tmpfiles, renames }
+    }
+
+    /// The variables that they name.
+    fn used(&self, source: &Source<'_>, settings: &ImageSettings) -> BTreeSet<String> {
+        let mut used = template::variables(service(source));
+        if let (Some(_), Some(Config::Template(text))) = (&self.config, &source.brought.config) {
+            used.extend(template::variables(text));
+        }
+        used.extend(source.brought.tmpfiles.iter().flat_map(|text| template::variables(text)));
+        used.extend(settings.rename_files.values().flat_map(|text| template::variables(text.as_bytes())));
+        used
+    }
+
+    fn config(&self, source: &Source<'_>) -> Result<Option<Settled>> {
+        // One missing value may be anything between two commas.
+        let whole = self.config.as_ref().filter(|(_, expanded)| expanded.faults.is_empty());
+        whole.map(|(file, expanded)| config::settle(&expanded.text, file, source.root)).transpose()
+    }
+
+    fn unit(&self, source: &Source<'_>, form: Form) -> Result<Option<Fitted>> {
+        let Some(expanded) = &self.service else { return Ok(None) };
+        if !expanded.faults.is_empty() {
+            Faults::of_lines(unit::FILE, unit::wrong_lines(expanded)).finish()?;
+            return Ok(None);
+        }
+        let fit = Fit {
+            name: source.built_ins.name,
+            form,
+            runs: source.runs,
+            stop_signal: source.stop_signal,
+            stop_timeout: source.stop_timeout,
+        };
+        unit::fit(expanded, &fit).map(Some)
+    }
+
+    fn tmpfiles(&self) -> Result<Option<Fragment>> {
+        let Some(expanded) = &self.tmpfiles else { return Ok(None) };
+        if !expanded.faults.is_empty() {
+            Faults::of_lines(tmpfiles::FILE, tmpfiles::wrong_lines(expanded)).finish()?;
+            return Ok(None);
+        }
+        Ok(Some(tmpfiles::check(expanded)?))
+    }
+
+    /// Host files, those that are templates rendered; the inner error is the image's fault.
+    fn host_files(
+        &self,
+        source: &Source<'_>,
+        settings: &ImageSettings,
+        rendering: &mut Rendering<'_>,
+        used: &mut BTreeSet<String>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Result<Host>> {
+        // Without its value a new name may be none at all; then the files are looked at by their old ones, to tell what else
+        // lacks.
+        let none = BTreeMap::new();
+        let renames = self.renames.as_ref().unwrap_or(&none);
+        let files = match host_files::list(source.tree, settings, renames, warnings) {
+            Ok(files) => files,
+            Err(_) if self.renames.is_none() => return Ok(Ok(Host::default())),
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut host = Host { files, ..Host::default() };
+        for file in &host.files {
+            let HostNode::File { leaf, content: Content::Template, .. } = &file.node else { continue };
+            let shown = String::from_utf8_lossy(file.from.as_bytes()).into_owned();
+            let text = brought::checked(source.tree.leaf(*leaf), source.read);
+            let text = text.with_context(|| format!("reading {shown}"))?;
+            used.extend(template::variables(&text));
+            host.contents.insert(file.path.clone(), rendering.file(&shown, &text).text);
+            host.templates.push((shown, text));
+        }
+        Ok(Ok(host))
+    }
 }
 
 fn render_config(
     config: &Config,
     values: &Values,
     rendering: &mut Rendering<'_>,
-    used: &mut BTreeSet<String>,
-) -> (&'static str, Vec<u8>) {
+) -> (&'static str, Expanded) {
     match config {
-        Config::Literal(bytes) => (CONFIG, bytes.clone()),
+        Config::Literal(bytes) => (CONFIG, Expanded::literal(bytes)),
         Config::Template(text) => {
-            used.extend(template::variables(text));
             let mut texts = values.texts.clone();
             texts.extend(values.late.iter().map(|name| (name.clone(), NO_UUID.to_owned())));
             (CONFIG_TEMPLATE, rendering.file_with(CONFIG_TEMPLATE, text, &texts))
@@ -140,24 +262,30 @@ fn render_config(
     }
 }
 
-/// `renameFiles` with their variables replaced; faults are told with the line of the settings that the text stands in.
+/// `renameFiles` with their variables replaced; faults are told where they stand in the settings.
 fn render_renames(
     source: &Source<'_>,
     settings: &ImageSettings,
     rendering: &mut Rendering<'_>,
-) -> BTreeMap<String, String> {
-    let written = source.brought.settings.as_deref().unwrap_or_default();
-    let place = |text: &str| {
-        let at = written.windows(text.len().max(1)).position(|window| window == text.as_bytes());
-        let before = String::from_utf8_lossy(&written[..at.unwrap_or(0)]).into_owned();
-        (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or_default().chars().count())
-    };
+) -> Option<BTreeMap<String, String>> {
+    let written = fields::all(source.brought.settings.as_deref().unwrap_or_default());
     let mut renames = BTreeMap::new();
+    let mut whole = true;
     for (from, to) in &settings.rename_files {
-        let rendered = rendering.within(settings::FILE, place(to), to.as_bytes());
-        renames.insert(from.clone(), String::from_utf8_lossy(&rendered).into_owned());
+        let field = written.iter().rfind(|field| {
+            let key = field.path.strip_prefix("renameFiles.");
+            key.and_then(settings::normalized).as_deref() == Some(from.as_str())
+        });
+        let place = |fault: &Fault| {
+            let text = field.and_then(|field| field.text.as_ref());
+            let before = to.get(..fault.offset).unwrap_or_default().chars().count();
+            text.map_or((fault.line, fault.column), |text| text.place(before))
+        };
+        let expanded = rendering.within(settings::FILE, to.as_bytes(), place);
+        whole &= expanded.faults.is_empty();
+        renames.insert(from.clone(), String::from_utf8_lossy(&expanded.text).into_owned());
     }
-    renames
+    whole.then_some(renames)
 }
 
 #[derive(Default)]
@@ -168,31 +296,9 @@ struct Host {
     templates: Vec<(String, Vec<u8>)>,
 }
 
-fn render_host_files(
-    source: &Source<'_>,
-    settings: &ImageSettings,
-    renames: &BTreeMap<String, String>,
-    rendering: &mut Rendering<'_>,
-    used: &mut BTreeSet<String>,
-    warnings: &mut Vec<String>,
-) -> Result<Host> {
-    let files = host_files::list(source.tree, settings, renames, warnings)?;
-    let mut host = Host { files, ..Host::default() };
-    for file in &host.files {
-        let HostNode::File { leaf, content: Content::Template, .. } = &file.node else { continue };
-        let shown = String::from_utf8_lossy(file.from.as_bytes()).into_owned();
-        let text = brought::checked(source.tree.leaf(*leaf), source.read);
-        let text = text.with_context(|| format!("reading {shown}"))?;
-        used.extend(template::variables(&text));
-        host.contents.insert(file.path.clone(), rendering.file(&shown, &text));
-        host.templates.push((shown, text));
-    }
-    Ok(host)
-}
-
-fn kept(source: &Source<'_>, values: &Values, service: &[u8], host: &Host) -> Option<(Vec<u8>, Kept)> {
+fn kept(source: &Source<'_>, values: &Values, host: &Host) -> Option<(Vec<u8>, Kept)> {
     let Some(Config::Template(text)) = &source.brought.config else { return None };
-    let mut others: Vec<(&str, &[u8])> = vec![(unit::FILE, service)];
+    let mut others: Vec<(&str, &[u8])> = vec![(unit::FILE, service(source))];
     others.extend(source.brought.tmpfiles.iter().map(|text| (tmpfiles::FILE, text.as_slice())));
     others.extend(host.templates.iter().map(|(file, text)| (file.as_str(), text.as_slice())));
     Some((text.clone(), late::Kept::new(text, values, source.root, &others)))

@@ -168,3 +168,51 @@ fn variables_of_host_files_are_told_with_all_others() {
         assert!(error.contains(name), "{name} in {error}");
     }
 }
+
+#[test]
+fn what_else_is_wrong_is_told_with_what_is_missing() {
+    let image = Image::new(&[
+        ("config.json.template", "{\"a\": $GONE}"),
+        ("service.template", "[Service]\nRestart=sometimes\nExecStart=$NOTHING\n"),
+        ("tmpfiles.template", "d x\nd /$LOST\nk /y\n"),
+        ("manifest.json", r#"{"renameFiles": {"/etc/x": "/etc/y", "/etc/b": "/etc/a"}}"#),
+        ("hostfs/etc/a", ""),
+        ("hostfs/etc/b", ""),
+    ]);
+    assert_eq!(
+        image.render(&[], false).unwrap_err(),
+        "expanding the image's templates: exports/config.json.template:1:7: GONE has no value; \
+         exports/service.template:3:11: NOTHING has no value; exports/tmpfiles.template:2:4: LOST has no value; \
+         give values in the manifest's `set`; \
+         reading /exports/hostfs: \"exports/hostfs/etc/a\" and \"exports/hostfs/etc/b\" both become /etc/a; mend renameFiles; \
+         reading exports/service.template: line 2: Restart=sometimes is none of no, always, on-success, on-failure, \
+         on-abnormal, on-abort, on-watchdog; \
+         reading exports/tmpfiles.template: line 1: path \"x\" is not absolute; \
+         reading exports/tmpfiles.template: line 3: \"k\" is no type of tmpfiles.d(5)"
+    );
+    let set = [("GONE", "1,"), ("NOTHING", "/x"), ("LOST", "x")];
+    let error = image.render(&set, false).unwrap_err();
+    assert!(error.contains("; reading exports/config.json.template, its variables replaced: "), "{error}");
+}
+
+#[test]
+fn a_place_in_a_new_name_is_exact() {
+    let settings = "{\"defaultValues\": {\"A\": \"/etc/$B\"},\n \"renameFiles\": {\"/etc/$B\": \"/x\",\n  \
+        \"//etc/\\u0061\":  \"/etc/\\u00e4\\/$B\"}}";
+    let image = Image::new(&[("manifest.json", settings), ("hostfs/etc/a", "")]);
+    assert_eq!(
+        image.render(&[], false).unwrap_err(),
+        "expanding the image's templates: exports/manifest.json:3:34: B has no value; give values in the manifest's `set`"
+    );
+}
+
+#[test]
+fn the_type_counts_that_a_variable_gives() {
+    let image = Image::new(&[("service.template", "[Service]\nType=$KIND\nExecStart=$EXEC_START\n")]);
+    for (kind, form) in [("notify", Form::Notify), ("simple", Form::Foreground)] {
+        let rendered = image.render(&[("KIND", kind)], false).unwrap();
+        assert_eq!(rendered.form, form);
+        let text = rendered.unit.unwrap().text;
+        assert_eq!(text.contains("NotifyAccess=all"), form == Form::Notify, "{text}");
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use anyhow::{Result, bail};
+use crate::exports::faults::BadLine;
+use crate::exports::template::Lines;
 
 /// A unit file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,7 @@ struct Line {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    /// A comment or an empty line.
+    /// A comment, an empty line, or one of a section that systemd does not look into.
     Other,
     Section(String),
     Assignment {
@@ -40,7 +41,7 @@ pub struct Assignment<'a> {
     pub key: &'a str,
     /// What follows `=`, continuation lines joined by spaces, without spaces at the ends.
     pub value: &'a str,
-    /// The line it begins on, from 1; 0 if it was added.
+    /// The line it begins on, from 1, in the template if there is one; 0 if it was added.
     pub line: usize,
 }
 
@@ -49,40 +50,46 @@ impl UnitFile {
     ///
     /// # Errors
     /// When a line is neither section, comment nor assignment, or stands before the first section.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub fn parse(text: &str) -> Result<Self, BadLine> {
+        Self::of_template(text, &Lines::default())
+    }
+
+    /// Parses a unit file whose lines come from those of a template, which are told.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn of_template(text: &str, template: &Lines) -> Result<Self, BadLine> {
         let mut lines = Vec::new();
         let mut section = String::new();
         let mut physical = text.split_inclusive('\n').enumerate();
         while let Some((index, first)) = physical.next() {
-            let number = index + 1;
+            let number = template.of(index + 1);
             let mut raw = first.to_owned();
-            let trimmed = first.trim();
-            if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
+            if first.trim().is_empty() || is_comment(first) {
                 lines.push(Line { raw, number, kind: Kind::Other });
                 continue;
             }
-            let mut logical = trimmed.to_owned();
-            while let Some(body) = logical.strip_suffix('\\') {
-                let mut joined = body.trim_end().to_owned();
-                let Some((_, next)) = physical.next() else {
-                    logical = joined;
-                    break;
-                };
+            let (mut logical, mut goes_on) = piece(first);
+            while goes_on && let Some((_, next)) = physical.next() {
                 raw.push_str(next);
-                let next = next.trim();
                 // A comment between continuation lines is skipped and the line goes on.
-                if next.starts_with(['#', ';']) {
-                    joined.push('\\');
-                } else {
-                    joined.push(' ');
-                    joined.push_str(next);
+                if !is_comment(next) {
+                    let (more, last) = piece(next);
+                    logical.extend([" ", &more]);
+                    goes_on = last;
                 }
-                logical = joined;
             }
-            let kind = kind(logical.trim(), number, &mut section)?;
+            let kind = kind(logical.trim(), &mut section);
+            let kind = kind.map_err(|what| BadLine { line: number, what })?;
             lines.push(Line { raw, number, kind });
         }
         Ok(Self { lines })
+    }
+
+    /// The line of the template that each line of the text comes from; 0 for those that were added.
+    pub fn lines(&self) -> Lines {
+        let of = |line: &Line| std::iter::repeat_n(line.number, line.raw.split_inclusive('\n').count());
+        self.lines.iter().flat_map(of).collect()
     }
 
     /// All assignments in order.
@@ -175,19 +182,36 @@ impl UnitFile {
     }
 }
 
-fn kind(logical: &str, number: usize, section: &mut String) -> Result<Kind> {
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with(['#', ';'])
+}
+
+/// What a physical line adds to its logical one, and whether that goes on: after an odd number of backslashes.
+fn piece(line: &str) -> (String, bool) {
+    let line = line.trim_end_matches(['\n', '\r']);
+    let goes_on = line.bytes().rev().take_while(|&byte| byte == b'\\').count() % 2 == 1;
+    let body = if goes_on { &line[..line.len() - 1] } else { line };
+    (body.trim().to_owned(), goes_on)
+}
+
+/// What a logical line is; `Err` says why it is nothing.
+fn kind(logical: &str, section: &mut String) -> Result<Kind, String> {
     if let Some(name) = logical.strip_prefix('[') {
         let Some(name) = name.strip_suffix(']').filter(|name| !name.is_empty()) else {
-            bail!("line {number}: {logical:?} is no [Section]");
+            return Err(format!("{logical:?} is no [Section]"));
         };
         name.clone_into(section);
         return Ok(Kind::Section(name.to_owned()));
     }
+    // For other programs, which may write there what they like (systemd.unit(5)).
+    if section.starts_with("X-") {
+        return Ok(Kind::Other);
+    }
     let Some((key, value)) = logical.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
-        bail!("line {number}: {logical:?} is not KEY=VALUE");
+        return Err(format!("{logical:?} is not KEY=VALUE"));
     };
     if section.is_empty() {
-        bail!("line {number}: {logical:?} stands before the first [Section]");
+        return Err(format!("{logical:?} stands before the first [Section]"));
     }
     let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
     Ok(Kind::Assignment { section: section.clone(), key, value })
@@ -252,6 +276,38 @@ mod tests {
             "# head\n[Unit]\n; note\n\n[Service]\nExecStart=-/bin/x y z\nEnvironment=C=3\nType=simple\n\n[Install]\n\
              WantedBy=multi-user.target\nAlias=x.service\n\n[Mount]\nWhat=/x\n"
         );
+    }
+
+    #[test]
+    fn what_is_for_other_programs_is_passed_over() {
+        let text = "[Service]\nA=1\n[X-Fleet]\nno assignment\nB=2\n[Unit]\nC=3\n";
+        let unit = UnitFile::parse(text).unwrap();
+        assert_eq!(unit.to_string(), text);
+        let keys: Vec<_> = unit.assignments().map(|a| a.key).collect();
+        assert_eq!(keys, ["A", "C"]);
+    }
+
+    /// Tried with systemd 252.
+    #[test]
+    fn only_an_odd_number_of_backslashes_at_the_very_end_goes_on() {
+        let unit = UnitFile::parse("[Service]\nA=x \\\\\nB=y \\ \nC=z \\\r\n  z\nD=1 \\").unwrap();
+        let values: Vec<_> = unit.assignments().map(|a| format!("{}={}", a.key, a.value)).collect();
+        assert_eq!(values, ["A=x \\\\", "B=y \\", "C=z z", "D=1"]);
+    }
+
+    #[test]
+    fn lines_are_those_of_the_template() {
+        let template: Lines = [1, 2, 2, 3, 4].into_iter().collect();
+        let mut unit = UnitFile::of_template("[Service]\nA=1\nB=2 \\\n  3\nC=4\n", &template).unwrap();
+        unit.add("Service", "D", "5");
+        unit.set("Service", "A", "6");
+        let lines: Vec<_> = unit.assignments().map(|a| (a.key.to_owned(), a.line)).collect();
+        let expected = [("A", 0), ("B", 2), ("C", 4), ("D", 0)];
+        assert_eq!(lines, expected.map(|(key, line)| (key.to_owned(), line)));
+        let all: Vec<_> = (1..=6).map(|line| unit.lines().of(line)).collect();
+        assert_eq!(all, [1, 0, 2, 2, 4, 0]);
+        let error = UnitFile::of_template("[Service]\nA=1\nB\n", &template).unwrap_err();
+        assert_eq!(error.to_string(), "line 2: \"B\" is not KEY=VALUE");
     }
 
     #[test]

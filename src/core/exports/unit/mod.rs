@@ -3,15 +3,19 @@
 
 mod file;
 mod install;
+mod known;
 mod overlay;
 
 use anyhow::{Context, Result, bail};
 
 pub use file::{Assignment, UnitFile};
-pub use install::{Install, install};
+pub use install::{Install, Whose, install};
+pub use known::check;
 pub use overlay::{Overlay, overlay};
 
-use super::{Form, template, values};
+use super::faults::{BadLine, Faults};
+use super::template::{self, Expanded, Lines};
+use super::{Form, values};
 use crate::name::ContainerName;
 use crate::settings::{Duration, Signal};
 use crate::units;
@@ -66,6 +70,8 @@ pub struct Fit<'a> {
 pub struct Fitted {
     /// Its text.
     pub text: String,
+    /// The line of the template that each line of the text comes from; 0 for those that were added.
+    pub lines: Lines,
     /// Whether it starts the container, and how.
     pub starts: Starts,
     /// Its `[Install]`.
@@ -83,19 +89,15 @@ pub enum Starts {
     HostProgram,
 }
 
-/// The form that a template asks for: notify by its `Type=`, else detached when it clears up with `EXEC_STOPPOST` and
-/// names `PIDFILE`, in either spelling of a variable; else the runtime stays (A§2.4). `atomic.run=once` has to wait for
-/// the end.
-pub fn form(template: &[u8], runs: Runs) -> Form {
-    let text = String::from_utf8_lossy(template);
-    let kind = |line: &str| {
-        line.trim()
-            .split_once('=')
-            .filter(|(key, _)| key.trim() == "Type")
-            .map(|(_, kind)| kind.trim().to_owned())
-    };
+/// The form that a template asks for: notify by the `Type=` that it gets when it is `expanded`, else detached when it
+/// clears up with `EXEC_STOPPOST` and names `PIDFILE`, in either spelling of a variable; else the runtime stays (A§2.4).
+/// `atomic.run=once` has to wait for the end.
+pub fn form(template: &[u8], expanded: &Expanded, runs: Runs) -> Form {
+    let text = String::from_utf8_lossy(&expanded.text);
+    let unit = UnitFile::of_template(&text, &expanded.lines).ok();
+    let kind = unit.as_ref().and_then(|unit| unit.last("Service", "Type"));
     let detached = ["EXEC_STOPPOST", "PIDFILE"].into_iter().all(|name| template::names(template, name));
-    match text.lines().rev().find_map(kind).as_deref() {
+    match kind {
         _ if runs == Runs::Once => Form::Foreground,
         Some("notify" | "notify-reload") => Form::Notify,
         _ if detached => Form::Detached,
@@ -103,14 +105,25 @@ pub fn form(template: &[u8], runs: Runs) -> Form {
     }
 }
 
+/// What is wrong with the lines of a unit that could be expanded only in part.
+pub fn wrong_lines(expanded: &Expanded) -> Vec<BadLine> {
+    let text = String::from_utf8_lossy(&expanded.text);
+    let bad = match UnitFile::of_template(&text, &expanded.lines) {
+        Ok(unit) => check(&unit),
+        Err(bad) => vec![bad],
+    };
+    bad.into_iter().filter(|bad| expanded.is_whole(bad.line)).collect()
+}
+
 /// Makes a rendered unit fit.
 ///
 /// # Errors
-/// When it is no unit of a service, or its `[Install]` can't be links.
-pub fn fit(rendered: &[u8], fit: &Fit<'_>) -> Result<Fitted> {
+/// When it is no unit of a service, systemd would refuse it or pass over something of it, or its `[Install]` can't be
+/// links; everything of one kind at once.
+pub fn fit(rendered: &Expanded, fit: &Fit<'_>) -> Result<Fitted> {
     let doing = || format!("reading {FILE}");
-    let text = std::str::from_utf8(rendered).with_context(doing)?;
-    let mut unit = UnitFile::parse(text).with_context(doing)?;
+    let text = std::str::from_utf8(&rendered.text).with_context(doing)?;
+    let mut unit = UnitFile::of_template(text, &rendered.lines).with_context(doing)?;
     if unit.all("Service", "ExecStart").is_empty() {
         bail!("reading {FILE}: it has no ExecStart= in a section [Service]");
     }
@@ -125,12 +138,13 @@ pub fn fit(rendered: &[u8], fit: &Fit<'_>) -> Result<Fitted> {
         ));
         Starts::HostProgram
     };
+    Faults::of_lines(FILE, check(&unit)).finish()?;
     host_programs(&unit, fit.name, &mut warnings);
-    let install = install(&fit.name.unit(), &unit).with_context(doing)?;
+    let install = install(&fit.name.unit(), &unit, Whose::Own).with_context(doing)?;
     if install == Install::default() {
         warnings.push(format!("{FILE}: it has no [Install], so nothing starts it at boot"));
     }
-    Ok(Fitted { text: unit.to_string(), starts, install, warnings })
+    Ok(Fitted { text: unit.to_string(), lines: unit.lines(), starts, install, warnings })
 }
 
 /// What a payload needs that talks to systemd itself.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{FILE, Fitted, Starts, UnitFile, install};
+use super::{FILE, Fitted, Starts, UnitFile, Whose, install};
 use crate::exports::Form;
 use crate::exports::config::DevicePolicy;
 use crate::name::ContainerName;
@@ -26,7 +26,8 @@ pub struct Overlay<'a> {
 /// # Errors
 /// When a setting can't mean anything for this unit; the message begins with it.
 pub fn overlay(fitted: Fitted, over: &Overlay<'_>) -> Result<Fitted> {
-    let mut unit = UnitFile::parse(&fitted.text).with_context(|| format!("reading {FILE}"))?;
+    let unit = UnitFile::of_template(&fitted.text, &fitted.lines);
+    let mut unit = unit.with_context(|| format!("reading {FILE}"))?;
     refuse(&fitted, &unit, over.settings)?;
     let starts = matches!(fitted.starts, Starts::Container(_));
     let own = ["DevicePolicy", "DeviceAllow"].iter().any(|key| unit.last("Service", key).is_some());
@@ -54,8 +55,8 @@ pub fn overlay(fitted: Fitted, over: &Overlay<'_>) -> Result<Fitted> {
             Over::Yields => unit.add(section, key, value),
         }
     }
-    let install = install(&over.name.unit(), &unit).with_context(|| format!("reading {FILE}"))?;
-    Ok(Fitted { text: unit.to_string(), install, ..fitted })
+    let install = install(&over.name.unit(), &unit, Whose::Own).with_context(|| format!("reading {FILE}"))?;
+    Ok(Fitted { text: unit.to_string(), lines: unit.lines(), install, ..fitted })
 }
 
 fn refuse(fitted: &Fitted, unit: &UnitFile, settings: &Settings) -> Result<()> {
@@ -97,6 +98,7 @@ mod tests {
 
     use super::super::{Fit, Runs, fit};
     use super::*;
+    use crate::exports::template::Expanded;
     use crate::settings::{Duration, Signal};
     use crate::units;
 
@@ -109,7 +111,7 @@ mod tests {
         let form = if case.settings.unit.notify { Form::Notify } else { Form::Foreground };
         let stop_timeout = Duration::from_millis(15_000);
         let fitted = fit(
-            text.as_bytes(),
+            &Expanded::literal(text.as_bytes()),
             &Fit { name: &case.name, form, runs, stop_signal: &stop_signal, stop_timeout },
         )?;
         let wishes = units::wishes(&units::Source {

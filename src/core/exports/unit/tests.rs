@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn fitted(unit: &str, form: Form, runs: Runs) -> Result<Fitted> {
@@ -8,7 +10,7 @@ fn fitted(unit: &str, form: Form, runs: Runs) -> Result<Fitted> {
         stop_signal: &Signal::term(),
         stop_timeout: Duration::from_millis(15_000),
     };
-    super::fit(unit.as_bytes(), &fit)
+    super::fit(&Expanded::literal(unit.as_bytes()), &fit)
 }
 
 /// The unit's `[Service]` as one line, what every fitted unit has left out.
@@ -46,7 +48,21 @@ fn the_form_is_the_templates() {
         ("ExecStopPost=$EXEC_STOPPOST\nPIDFile=$PIDFILE\n", Runs::Once, Form::Foreground),
         (DEFAULT, Runs::Always, Form::Detached),
     ] {
-        assert_eq!(super::form(text.as_bytes(), runs), form, "{text}");
+        let text = if text == DEFAULT { text.to_owned() } else { format!("[Service]\n{text}") };
+        let expanded = template::expand(text.as_bytes(), &BTreeMap::new());
+        assert_eq!(super::form(text.as_bytes(), &expanded, runs), form, "{text}");
+    }
+    let text = b"[Service]\nType=$KIND\n$MORE\nExecStart=$EXEC_START\n";
+    for (kind, more, form) in [
+        ("notify", "", Form::Notify),
+        ("simple", "", Form::Foreground),
+        ("notify", "Type=exec", Form::Foreground),
+        ("simple", "Environment=A\nType=notify-reload", Form::Notify),
+        ("notify", "[Unit]\nType=exec\n[Service]", Form::Notify),
+    ] {
+        let values = [("KIND", kind), ("MORE", more)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let expanded = template::expand(text, &values.into());
+        assert_eq!(super::form(text, &expanded, Runs::Always), form, "{kind} {more}");
     }
 }
 
@@ -158,11 +174,33 @@ fn what_is_no_service_is_refused() {
         ("[Unit]\nDescription=x\n", "it has no ExecStart= in a section [Service]"),
         ("ExecStart=x\n", "line 1: \"ExecStart=x\" stands before the first [Section]"),
         (
+            "[Service]\nType=oneshot\nExecStart=/usr/bin/sysctr run --detach web\nExecStart=/bin/x\n",
+            "line 4: ExecStart= has 2 commands, and only Type=oneshot can have more than one; it is forking",
+        ),
+        (
+            "[Service]\nRestart=sometimes\nExecStart=x\n",
+            "line 2: Restart=sometimes is none of no, always, on-success, on-failure, on-abnormal, on-abort, on-watchdog",
+        ),
+        (
             "[Service]\nExecStart=x\n[Install]\nAlso=x\n",
             "reading [Install]: Also=x: \"x\" is not a unit's name with its suffix, such as network.target",
         ),
     ] {
-        let error = format!("{:#}", fitted(unit, Form::Foreground, Runs::Always).unwrap_err());
+        let form = if unit.contains("--detach") { Form::Detached } else { Form::Foreground };
+        let error = format!("{:#}", fitted(unit, form, Runs::Always).unwrap_err());
         assert_eq!(error, format!("reading exports/service.template: {message}"));
     }
+}
+
+#[test]
+fn lines_are_told_as_the_template_has_them() {
+    let text = b"[Service]\nEnvironment=$LINES\nRestart=never\nExecStart=$NONE\nKillMode=x$NONE\nType=y\n";
+    let values = BTreeMap::from([("LINES".to_owned(), "A=1\nType=z\nEnvironment=B".to_owned())]);
+    let expanded = template::expand(text, &values);
+    let told: Vec<_> = wrong_lines(&expanded)
+        .iter()
+        .map(|bad| (bad.line, bad.what.split(' ').next().unwrap().to_owned()))
+        .collect();
+    let expected = [(2, "Type=z"), (3, "Restart=never"), (6, "Type=y")];
+    assert_eq!(told, expected.map(|(line, what)| (line, what.to_owned())));
 }

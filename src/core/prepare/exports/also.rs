@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use super::{Links, MAX_TEXT_BYTES, Road};
 use crate::exports::brought;
 use crate::exports::host_files::{Content, HostNode};
-use crate::exports::unit::{self, Install, UnitFile, install};
+use crate::exports::unit::{self, Install, UnitFile, Whose, install};
 use crate::place;
 
 impl Road<'_> {
@@ -32,7 +32,9 @@ impl Road<'_> {
             let doing = || format!("reading unit {other}, which Also= names");
             let text = String::from_utf8(text).with_context(doing)?;
             let file = UnitFile::parse(&text).with_context(doing)?;
-            let theirs = install(&other, &file).with_context(doing)?;
+            let theirs = install(&other, &file, Whose::Other).with_context(doing)?;
+            let told = theirs.ignored.iter().map(|told| format!("{}: Also={other}: {told}", unit::FILE));
+            self.warnings.extend(told);
             links.extend(theirs.links);
             waiting.extend(theirs.also);
         }
@@ -41,8 +43,20 @@ impl Road<'_> {
         Ok((seen, links))
     }
 
-    /// The text of another unit: a host file, or the target's.
+    /// The text of another unit, or of the template that it is an instance of.
     fn unit(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let template = name.split_once('@').zip(name.rsplit_once('.'));
+        let template = template.map(|((prefix, _), (_, suffix))| format!("{prefix}@.{suffix}"));
+        for name in [Some(name), template.as_deref()].into_iter().flatten() {
+            if let Some(text) = self.file(name)? {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The text of a unit file: a host file, or the target's.
+    fn file(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let places =
             [place::UNIT_DIR, "usr/lib/systemd/system", "usr/etc/systemd/system", "etc/systemd/system"];
         let paths = places.map(|directory| Utf8Path::new(directory).join(name));
