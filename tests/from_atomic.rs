@@ -56,6 +56,43 @@ fn missing_values_are_told_and_the_same_with_them_works() {
 }
 
 #[test]
+fn faults_of_several_kinds_are_told_together() {
+    let root = Root::debian();
+    let before = Listing::of(&root.path());
+    let refused = |labels, layer: Layer, settings: &str, messages: &[&str]| {
+        let mut image = Crafted::one(&layer);
+        image.config["config"] = json!({ "Labels": labels });
+        let refused = compose(&root, &image, settings).run().expect_code(1);
+        for message in messages {
+            assert!(refused.stderr().contains(message), "{message} in {}", refused.story());
+        }
+        assert_eq!(refused.stderr().trim_end().lines().count(), 1, "{}", refused.story());
+        Listing::of(&root.path()).expect_same(&before, Mtimes::All);
+    };
+    let broken = layer().file("exports/tmpfiles.template", "d x\nd /$WHERE\nq++ /y\n");
+    refused(
+        json!({ "atomic.run": "often" }),
+        broken,
+        "",
+        &[
+            "label atomic.run",
+            "exports/config.json.template:3:",
+            "exports/tmpfiles.template:2:4: WHERE has no value",
+            "exports/tmpfiles.template: line 1: path \"x\" is not absolute",
+            "exports/tmpfiles.template: line 3: \"q++\" is no type",
+        ],
+    );
+    let clash = layer().dir("exports/hostfs").dir("exports/hostfs/usr").dir("exports/hostfs/usr/lib");
+    let clash = clash.file("exports/hostfs/usr/lib/os-release", "x");
+    refused(
+        json!({}),
+        clash,
+        "set = { CODE = '0', WORD = 'show', TYPO = 'x' }",
+        &["no template of the image uses TYPO", "/usr/lib/os-release"],
+    );
+}
+
+#[test]
 fn what_runs_once_runs_at_boot_to_its_end() {
     let root = Root::debian();
     let image = image(json!({ "atomic.type": "system", "atomic.run": "once" }));

@@ -51,6 +51,7 @@ const INSTALLS: &[(&str, &str)] = &[
     ),
     ("t@two.service", "WantedBy=x.target a-%i.target %p.target %N.target\nDefaultInstance=one"),
     ("t@.service", "DefaultInstance=one\nWantedBy=%n.target\nStrange=1"),
+    ("n.service", "nonsense\nWantedBy=x.target\n=y\n[Install]\nRequiredBy=z.target"),
     ("w.service", "WantedBy=\nWantedBy=x.target\nWantedBy="),
 ];
 
@@ -65,7 +66,7 @@ fn links_are_those_that_systemctl_makes() {
         enable.arg(format!("--root={}", root.path().display())).args(["enable", name]);
         let told = output_of(&mut enable, b"");
         let made = links(&root.path().join("etc/systemd/system"), "");
-        let ours = install(name, &UnitFile::parse(&text).expect("a unit"), Whose::Other).expect("links");
+        let ours = install(name, &UnitFile::of_another(&text).expect("a unit"), Whose::Other).expect("links");
         let target = |text: &str| format!("/{UNITS}/{}", text.trim_start_matches("../"));
         let ours: BTreeSet<_> =
             ours.links.iter().map(|(path, text)| (path.to_string(), target(text))).collect();

@@ -7,7 +7,7 @@ mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::target::{GroundOf, Kind};
@@ -67,17 +67,14 @@ pub(super) fn prepare(input: &Input<'_>, brought: &Brought) -> Result<Prepared> 
     let labels = labels::read(&input.source.image.labels, &mut warnings);
     let rendered = source(input, brought, labels.as_ref().ok(), &mut warnings, render);
     let (_, rendered) = Faults::both(labels, rendered)?;
-    if !rendered.unused.is_empty() && settings.unit_template.is_none() {
-        let unused: Vec<&str> = rendered.unused.iter().map(String::as_str).collect();
-        bail!("reading `set`: no template of the image uses {}; mend it or take it out", unused.join(", "));
-    }
     let unit = rendered.unit.as_ref().map(|_| input.source.name.unit());
     let bundle = bundle_of(input);
     let allowed: Vec<String> = settings.allow_conflicts.iter().map(|path| path.as_str().to_owned()).collect();
     let seeding = Seeding { unit: unit.as_deref(), bundle: &bundle, allow_conflicts: &allowed };
-    let host = host_files::decide(&GroundOf(input.target), &rendered.host_files, &seeding)?;
+    let host = host_files::decide(&GroundOf(input.target), &rendered.host_files, &seeding);
+    let heeded = Faults::both(given::unused(settings, &rendered), given::refuse(settings, &rendered));
+    let (_, host) = Faults::both(heeded, host)?;
     warnings.extend(rendered.warnings.iter().chain(&host.warnings).cloned());
-    given::refuse(settings, &rendered)?;
     Road { input, rendered, host, user: None, warnings }.finish(brought)
 }
 

@@ -107,7 +107,8 @@ impl Scan<'_> {
             Some('t') => '\t',
             Some('u') => match self.unit() {
                 high @ 0xd800..0xdc00 if self.letters.as_str().starts_with("\\u") => {
-                    (self.next(), self.next());
+                    self.next();
+                    self.next();
                     let low = self.unit().wrapping_sub(0xdc00) & 0x3ff;
                     char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + low).unwrap_or('\u{fffd}')
                 }

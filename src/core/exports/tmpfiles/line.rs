@@ -243,7 +243,7 @@ fn is_base64(text: &str) -> bool {
         2 => last & 0b1111,
         _ => return false,
     };
-    text.len() % 4 == 0 && spare == 0 && body.chars().all(|letter| ALPHABET.contains(letter))
+    text.len().is_multiple_of(4) && spare == 0 && body.chars().all(|letter| ALPHABET.contains(letter))
 }
 
 /// The next word of `rest`, unquoted as systemd does; none at the end.

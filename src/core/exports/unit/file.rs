@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Whose;
 use crate::exports::faults::BadLine;
 use crate::exports::template::Lines;
 
@@ -59,6 +60,18 @@ impl UnitFile {
     /// # Errors
     /// As [`Self::parse`].
     pub fn of_template(text: &str, template: &Lines) -> Result<Self, BadLine> {
+        Self::read(text, template, Whose::Own)
+    }
+
+    /// Parses a unit file that is not the container's: lines that are nothing are passed over, as by systemd.
+    ///
+    /// # Errors
+    /// When a section has no end.
+    pub fn of_another(text: &str) -> Result<Self, BadLine> {
+        Self::read(text, &Lines::default(), Whose::Other)
+    }
+
+    fn read(text: &str, template: &Lines, whose: Whose) -> Result<Self, BadLine> {
         let mut lines = Vec::new();
         let mut section = String::new();
         let mut physical = text.split_inclusive('\n').enumerate();
@@ -79,8 +92,10 @@ impl UnitFile {
                     goes_on = last;
                 }
             }
-            let kind = kind(logical.trim(), &mut section);
-            let kind = kind.map_err(|what| BadLine { line: number, what })?;
+            let kind = match kind(logical.trim(), &mut section) {
+                Err(_) if whose == Whose::Other && !logical.starts_with('[') => Kind::Other,
+                kind => kind.map_err(|what| BadLine { line: number, what })?,
+            };
             lines.push(Line { raw, number, kind });
         }
         Ok(Self { lines })
@@ -328,6 +343,9 @@ mod tests {
         ] {
             assert_eq!(UnitFile::parse(text).unwrap_err().to_string(), message);
         }
+        let another = UnitFile::of_another("A=1\n[Install]\nB\n=2\nC=3\n").unwrap();
+        assert_eq!(another.assignments().map(|a| a.key.to_owned()).collect::<Vec<_>>(), ["C"]);
+        assert!(UnitFile::of_another("[Unit\n").is_err());
     }
 
     proptest! {

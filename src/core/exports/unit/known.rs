@@ -107,9 +107,14 @@ const KNOWN: &[(&str, &str, Takes)] = &[
     ("Unit", "CollectMode", Takes::Words(&["inactive", "inactive-or-failed"])),
 ];
 
+/// Assignments that systemd would pass over or refuse each by itself, in the order of the lines.
+pub(super) fn values(unit: &UnitFile) -> Vec<BadLine> {
+    unit.assignments().filter_map(|assignment| value(&assignment)).collect()
+}
+
 /// Everything that systemd would pass over or refuse of what is known here, in the order of the lines.
 pub fn check(unit: &UnitFile) -> Vec<BadLine> {
-    let mut bad: Vec<BadLine> = unit.assignments().filter_map(|assignment| value(&assignment)).collect();
+    let mut bad = values(unit);
     bad.extend(together(unit));
     bad.sort_by_key(|bad| bad.line);
     bad

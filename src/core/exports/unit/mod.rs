@@ -109,7 +109,7 @@ pub fn form(template: &[u8], expanded: &Expanded, runs: Runs) -> Form {
 pub fn wrong_lines(expanded: &Expanded) -> Vec<BadLine> {
     let text = String::from_utf8_lossy(&expanded.text);
     let bad = match UnitFile::of_template(&text, &expanded.lines) {
-        Ok(unit) => check(&unit),
+        Ok(unit) => known::values(&unit),
         Err(bad) => vec![bad],
     };
     bad.into_iter().filter(|bad| expanded.is_whole(bad.line)).collect()

@@ -194,13 +194,13 @@ fn what_is_no_service_is_refused() {
 
 #[test]
 fn lines_are_told_as_the_template_has_them() {
-    let text = b"[Service]\nEnvironment=$LINES\nRestart=never\nExecStart=$NONE\nKillMode=x$NONE\nType=y\n";
+    let text = b"[Service]\nEnvironment=$LINES\nRestart=never\nExecStart=$NONE\nExecStart=/a\nKillMode=x$NONE\nExecStart=/b\nType=y\n";
     let values = BTreeMap::from([("LINES".to_owned(), "A=1\nType=z\nEnvironment=B".to_owned())]);
     let expanded = template::expand(text, &values);
     let told: Vec<_> = wrong_lines(&expanded)
         .iter()
         .map(|bad| (bad.line, bad.what.split(' ').next().unwrap().to_owned()))
         .collect();
-    let expected = [(2, "Type=z"), (3, "Restart=never"), (6, "Type=y")];
+    let expected = [(2, "Type=z"), (3, "Restart=never"), (8, "Type=y")];
     assert_eq!(told, expected.map(|(line, what)| (line, what.to_owned())));
 }

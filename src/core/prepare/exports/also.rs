@@ -31,7 +31,7 @@ impl Road<'_> {
             };
             let doing = || format!("reading unit {other}, which Also= names");
             let text = String::from_utf8(text).with_context(doing)?;
-            let file = UnitFile::parse(&text).with_context(doing)?;
+            let file = UnitFile::of_another(&text).with_context(doing)?;
             let theirs = install(&other, &file, Whose::Other).with_context(doing)?;
             let told = theirs.ignored.iter().map(|told| format!("{}: Also={other}: {told}", unit::FILE));
             self.warnings.extend(told);

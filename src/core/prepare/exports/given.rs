@@ -7,6 +7,18 @@ use crate::exports::Rendered;
 use crate::exports::unit::{FILE, Fitted, Starts};
 use crate::settings::Settings;
 
+/// Refuses values that no template uses.
+///
+/// # Errors
+/// With all their names.
+pub fn unused(settings: &Settings, rendered: &Rendered) -> Result<()> {
+    if !rendered.unused.is_empty() && settings.unit_template.is_none() {
+        let unused: Vec<&str> = rendered.unused.iter().map(String::as_str).collect();
+        bail!("reading `set`: no template of the image uses {}; mend it or take it out", unused.join(", "));
+    }
+    Ok(())
+}
+
 /// Refuses `[container.run]` for what starts no container, and every section for what has no unit.
 ///
 /// # Errors
