@@ -124,6 +124,27 @@ fn lines_are_the_templates_behind_values_of_several_lines() {
 }
 
 #[test]
+fn a_lint_reads_each_layer_once() {
+    let layer = Layer::new().dir("exports").file("exports/service.template", SERVICE);
+    let layer = layer.file("exports/manifest.json", DEFAULTS).file("exports/config.json.template", CONFIG);
+    let lint = lint(&layer, &[]);
+    let blobs = lint.work_dir().join("image/blobs/sha256");
+    let blobs = fs::read_dir(blobs).unwrap().map(|entry| entry.unwrap().path());
+    let packed = blobs.filter(|path| fs::read(path).unwrap().starts_with(&[0x1f, 0x8b]));
+    let packed: Vec<_> = packed.collect();
+    assert_eq!(packed.len(), 1, "{packed:?}");
+    let trace = lint.work_dir().join("trace");
+    let strace = ["strace", "-f", "-qq", "-e", "trace=open,openat,openat2", "-o", trace.to_str().unwrap()];
+    let lint = lint.under(strace);
+    lint.run().expect_ok();
+    let digest = packed[0].file_name().unwrap().to_str().unwrap();
+    let trace = fs::read_to_string(trace).unwrap();
+    let opened = trace.lines().filter(|line| line.contains(digest) && !line.contains("= -1 ")).count();
+    // To see that it is there, and to read it.
+    assert_eq!(opened, 2, "{trace}");
+}
+
+#[test]
 fn a_lint_without_systemds_checker_says_so() {
     let layer = Layer::new().dir("exports").file("exports/service.template", SERVICE);
     let layer = layer.file("exports/manifest.json", DEFAULTS).file("exports/config.json.template", CONFIG);
