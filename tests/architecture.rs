@@ -18,6 +18,7 @@ const CORE: &[&str] = &[
     "generation",
     "launcher_note",
     "image",
+    "skopeo",
     "store",
     "bundle",
     "units",

@@ -8,7 +8,6 @@ use sysctr_core::image::reference::ImageRef;
 use crate::cli::fetching::{FetchArgs, ImageArgs, PatienceArgs, RegistryArgs, TrustArgs};
 use crate::fetch::cache::{Cache, place};
 use crate::fetch::images::{Images, Means, Way, Wish, way};
-use crate::fetch::skopeo::Patience;
 use crate::fetch::trust::{Demand, Trust};
 use crate::fetch::verb::{Prune, Request, Update, fetch};
 use crate::fetch::{Fetcher, base_of};
@@ -17,6 +16,7 @@ use crate::lock::path_beside;
 use crate::manifest::{Manifest, NotUnderstood, Registry};
 use crate::progress::Reporter;
 use crate::report::Report as _;
+use sysctr_core::skopeo::Patience;
 
 /// Does `sysctr-compose fetch`; gives the result for stdout.
 ///

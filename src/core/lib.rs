@@ -5,6 +5,7 @@
 //! - [`place`], [`record`], [`generation`]: the contract on disk
 //! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
+//! - [`skopeo`]: runs the program that fetches images
 //! - [`store`]: objects of OSTree repositories
 //! - [`bundle`]: what the OCI runtime needs; computes only
 //! - [`units`]: what systemd needs; computes only
@@ -28,6 +29,7 @@ pub mod placement;
 pub mod prepare;
 pub mod record;
 pub mod settings;
+pub mod skopeo;
 pub mod store;
 pub mod tree;
 pub mod units;

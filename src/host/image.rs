@@ -1,14 +1,15 @@
 //! The image that a generation is made from: native sources are read where they lie, all others come by `skopeo copy`, which
 //! does what registries need (auth files, mirrors, TLS, policy.json).
 
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::arch::Architecture;
 use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::{ImageRef, Reader};
 use sysctr_core::image::{ResolvedImage, Wanted, resolve_documents};
+use sysctr_core::skopeo::{Call, Ear, Home, Patience, Skopeo, Stop};
 
 /// Which image.
 #[derive(Debug, Clone)]
@@ -75,33 +76,29 @@ fn skopeo(
     authfile: Option<&Utf8Path>,
     dir: &Utf8Path,
 ) -> Result<()> {
-    let mut command = Command::new("skopeo");
-    command.args(["--override-os", "linux"]);
-    if let Some(architecture) = architecture {
-        command.args(["--override-arch", architecture.as_str()]);
-    }
-    command.args(["copy", "--quiet", "--preserve-digests"]);
-    if let Some(authfile) = authfile {
-        command.arg("--src-authfile").arg(authfile);
-    }
-    command.arg(from.to_string()).arg(format!("oci:{dir}:image")).stdin(Stdio::null());
-    let output = match command.output() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!("it needs the program skopeo, which this host lacks; use an archive, or install it")
-        }
-        output => output.context("running skopeo")?,
-    };
-    if output.status.success() {
-        return Ok(());
-    }
-    bail!("skopeo says: {}", said(&String::from_utf8_lossy(&output.stderr)))
+    let home = dir.join("home");
+    std::fs::create_dir_all(&home).with_context(|| format!("making directory {home}"))?;
+    let call = Call::default()
+        .args(["--override-os", "linux"])
+        .with("--override-arch", architecture.map(Architecture::as_str))
+        .args(["copy", "--quiet", "--preserve-digests"])
+        .with("--src-authfile", authfile.map(Utf8Path::as_str))
+        .args([from.to_string(), format!("oci:{dir}:image")]);
+    let skopeo = Skopeo { base: Utf8Path::new("/"), patience: PATIENCE, stop: &Never };
+    // Policy, keys and registries are the admin's: in /etc, and for `containers-storage` root's own.
+    skopeo.run(&call, Home::Users, dir, Ear::Nobody).map(drop)
 }
 
-/// The last message of skopeo's log, which has `msg="…"` for people.
-fn said(log: &str) -> String {
-    let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
-    let message = last.split_once("msg=\"").and_then(|(_, rest)| rest.rsplit_once('"'));
-    message.map_or(last, |(message, _)| message).replace("\\\"", "\"").replace("\\n", " ")
+/// How long a registry may take: each try an hour, so that large images come over slow lines.
+const PATIENCE: Patience = Patience { timeout: Duration::from_secs(3600), retries: 2 };
+
+/// A signal ends this program and the skopeo that it waits for alike; what is left is cleared by the next.
+struct Never;
+
+impl Stop for Never {
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 fn size(blobs: &Utf8Path) -> Result<u64> {
@@ -130,14 +127,6 @@ pub fn place_of_updates(update: Option<&str>, image: &str) -> Result<ImageRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_skopeo_says_is_told_in_one_line() {
-        let log = "time=\"2026-01-01T00:00:00Z\" level=fatal msg=\"initializing source docker://x: pinging \\\"x\\\": refused\"\n\n";
-        assert_eq!(said(log), "initializing source docker://x: pinging \"x\": refused");
-        assert_eq!(said("plain words\n"), "plain words");
-        assert_eq!(said(""), "nothing");
-    }
 
     #[test]
     fn where_updates_come_from() {

@@ -12,9 +12,9 @@ use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::{ImageRef, Selector, Transport};
 
 use super::cache::State;
-use super::skopeo::{Ear, Home};
 use super::staging::Staging;
 use super::{Fetcher, Task};
+use sysctr_core::skopeo::{Ear, Home};
 
 /// What a source says of an image.
 #[derive(Debug, Default)]
@@ -119,7 +119,7 @@ impl Fetcher<'_> {
     fn raw(&self, task: &Task<'_>, image: &ImageRef, staging: &Staging) -> Result<Vec<u8>> {
         let call = self.global(task, None)?.args(["inspect", "--raw"]);
         let call = self.access(call, task, "--authfile", "--tls-verify").args([image.to_string()]);
-        let bytes = self.skopeo().run(&call, Home::Empty, staging, Ear::Nobody)?;
+        let bytes = self.skopeo().run(&call, Home::Empty, staging.dir(), Ear::Nobody)?;
         if let Selector::Digest(digest) = image.selector() {
             let found = Digest::of(&bytes);
             ensure!(found == *digest, "the registry's answer for {digest} has the digest {found}");

@@ -12,12 +12,9 @@ mod progress;
 mod pull;
 pub mod report;
 mod schedule;
-pub mod skopeo;
 mod staging;
-mod terminal;
 pub mod trust;
 pub mod verb;
-mod words;
 
 use std::collections::BTreeMap;
 
@@ -35,8 +32,8 @@ use cache::{Cache, State};
 use hint::Hint;
 use progress::Progress;
 use pull::Pulled;
-use skopeo::{Patience, Skopeo};
 use staging::Staging;
+use sysctr_core::skopeo::{Patience, Skopeo};
 use trust::Trust;
 
 /// Why nobody can say who made an image of such a source.
@@ -156,7 +153,7 @@ impl Fetcher<'_> {
     }
 
     fn skopeo(&self) -> Skopeo<'_> {
-        Skopeo { base: self.base, patience: self.patience, interrupt: self.interrupt }
+        Skopeo { base: self.base, patience: self.patience, stop: self.interrupt }
     }
 }
 

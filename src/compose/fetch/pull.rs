@@ -16,14 +16,14 @@ use sysctr_core::record::Signer;
 use super::cache::State;
 use super::hint::Hint;
 use super::progress::Progress;
-use super::skopeo::{Call, Ear, Home};
 use super::staging::Staging;
-use super::terminal::Mark;
 use super::trust::{Candidate, Demand, Origin};
-use super::words::Failure;
 use super::{Fetcher, Task};
 use crate::lock::Locked;
 use crate::manifest::Tls;
+use sysctr_core::skopeo::Failure;
+use sysctr_core::skopeo::Mark;
+use sysctr_core::skopeo::{Call, Ear, Home};
 
 /// An image that was fetched.
 pub struct Pulled {
@@ -190,7 +190,7 @@ impl Fetcher<'_> {
         let call = self.access(call, task, "--src-authfile", "--src-tls-verify");
         let call = call.args([source.to_string(), format!("oci:{}:image", staging.join("layout"))]);
         let home = if transport == Transport::ContainersStorage { Home::Users } else { Home::Empty };
-        self.skopeo().run(&call, home, staging, ear)?;
+        self.skopeo().run(&call, home, staging.dir(), ear)?;
         let text = std::fs::read_to_string(&digest_file).with_context(|| format!("reading {digest_file}"))?;
         Ok(text.trim().parse()?)
     }

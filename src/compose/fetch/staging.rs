@@ -55,6 +55,11 @@ impl Staging {
         })
     }
 
+    /// Its path.
+    pub fn dir(&self) -> &Utf8Path {
+        &self.dir
+    }
+
     /// A path in it.
     pub fn join(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
         self.dir.join(path)

@@ -24,7 +24,7 @@ pub(super) struct Terminal {
 
 /// How far a blob is, as skopeo says it: to a tenth of a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark {
+pub struct Mark {
     /// The beginning of its digest's hexadecimal form.
     pub blob: String,
     /// Its bytes so far.

@@ -1,5 +1,8 @@
 //! Running skopeo: bounded in time, stopped with us, its errors in one line.
 
+mod terminal;
+mod words;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek as _, SeekFrom};
@@ -9,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use camino::Utf8Path;
 
-use super::staging::Staging;
-use super::terminal::{Mark, Terminal};
-use super::words::{self, Failure};
-use crate::interrupt::Interrupt;
+use terminal::Terminal;
+
+pub use terminal::Mark;
+pub use words::Failure;
 
 /// How often a running skopeo is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -65,11 +68,20 @@ pub enum Home {
 
 /// Who hears how far a copy is.
 #[derive(Clone, Copy)]
-pub(super) enum Ear<'a> {
+pub enum Ear<'a> {
     /// Nobody.
     Nobody,
     /// Called again and again while it runs, with what was told since the last time.
     Marks(&'a dyn Fn(&[Mark])),
+}
+
+/// Who may end a call.
+pub trait Stop: Sync {
+    /// Looks whether it shall go on.
+    ///
+    /// # Errors
+    /// When it shall not.
+    fn check(&self) -> Result<()>;
 }
 
 /// Runs calls.
@@ -79,21 +91,21 @@ pub struct Skopeo<'a> {
     /// Bounds.
     pub patience: Patience,
     /// The user's wish to stop.
-    pub interrupt: &'a Interrupt,
+    pub stop: &'a dyn Stop,
 }
 
 impl Skopeo<'_> {
     /// Runs a call to its end, again after failures that may pass; gives its standard output, which is empty where an ear hears
-    /// how far it is.
+    /// how far it is. `scratch` is a directory for what it prints; its `home` is skopeo's.
     ///
     /// # Errors
     /// A `Failure` with the reason in one line when skopeo fails; another error when it can't be run or the user
     /// interrupts.
-    pub(super) fn run(&self, call: &Call, home: Home, staging: &Staging, ear: Ear<'_>) -> Result<Vec<u8>> {
+    pub fn run(&self, call: &Call, home: Home, scratch: &Utf8Path, ear: Ear<'_>) -> Result<Vec<u8>> {
         let mut pause = Duration::from_secs(1);
         let mut left = self.patience.retries;
         loop {
-            match self.once(call, home, staging, ear)? {
+            match self.once(call, home, scratch, ear)? {
                 Ok(output) => return Ok(output),
                 Err(failure) if left == 0 || !failure.may_pass() => return Err(failure.into()),
                 Err(_) => self.sleep(pause)?,
@@ -107,14 +119,14 @@ impl Skopeo<'_> {
         &self,
         call: &Call,
         home: Home,
-        staging: &Staging,
+        scratch: &Utf8Path,
         ear: Ear<'_>,
     ) -> Result<Result<Vec<u8>, Failure>> {
-        let (mut stdout, mut stderr) = (output_file(staging, "stdout")?, output_file(staging, "stderr")?);
+        let (mut stdout, mut stderr) = (output_file(scratch, "stdout")?, output_file(scratch, "stderr")?);
         let mut command = Command::new("skopeo");
-        command.args(&call.words).current_dir(self.base).env("TMPDIR", staging.join("home").as_str());
+        command.args(&call.words).current_dir(self.base).env("TMPDIR", scratch.join("home").as_str());
         if home == Home::Empty {
-            command.env("HOME", staging.join("home").as_str());
+            command.env("HOME", scratch.join("home").as_str());
             command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_RUNTIME_DIR");
         }
         command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
@@ -149,7 +161,7 @@ impl Skopeo<'_> {
                 return Ok(Some(status));
             }
             let late = begun.elapsed() >= self.patience.timeout;
-            let stopped = self.interrupt.check();
+            let stopped = self.stop.check();
             if late || stopped.is_err() {
                 child.kill().and_then(|()| child.wait()).context("ending skopeo")?;
                 stopped?;
@@ -163,15 +175,15 @@ impl Skopeo<'_> {
     fn sleep(&self, pause: Duration) -> Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < pause {
-            self.interrupt.check()?;
+            self.stop.check()?;
             std::thread::sleep(LOOK);
         }
         Ok(())
     }
 }
 
-fn output_file(staging: &Staging, name: &str) -> Result<File> {
-    let path = staging.join(name);
+fn output_file(scratch: &Utf8Path, name: &str) -> Result<File> {
+    let path = scratch.join(name);
     let file = File::options().create(true).truncate(true).read(true).write(true).open(&path);
     file.with_context(|| format!("making {path}"))
 }
