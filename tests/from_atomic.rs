@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 use sysctr_tests::crafted::{self, Crafted};
-use sysctr_tests::{Boot, Compose, Image, Layer, Listing, Mtimes, Root};
+use sysctr_tests::{Boot, Command, Compose, Image, Layer, Listing, Mtimes, Packing, Root, scratch};
 
 const CONFIG: &str = r#"{
   "ociVersion": "1.0.2",
@@ -192,4 +192,106 @@ fn what_systemd_would_pass_over_is_refused_and_changes_nothing() {
         assert!(refused.stderr().contains(&expected), "{}", refused.story());
         Listing::of(&root.path()).expect_same(&before, Mtimes::All);
     }
+}
+
+#[test]
+fn what_is_recorded_follows_the_image() {
+    let root = Root::debian();
+    let values = "set = { CODE = '0', WORD = 'show' }";
+    let digests = |root: &Root| {
+        let record = &root.record("it")["image"];
+        let index = fs::read(root.join("usr/lib/containers/atomic/embedded.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        assert_eq!(index["containers"]["it"]["config"], record["config"]);
+        let list = Compose::into(root).verb("list").arg("--format").arg("json").run().expect_ok().json();
+        assert_eq!(list["containers"][0]["manifest"], record["manifest"]);
+        [&record["config"], &record["manifest"]].map(|digest| digest.as_str().unwrap().to_owned())
+    };
+    // An image, the next one, and back again.
+    for label in ["1", "2", "1"] {
+        let image = image(json!({ "atomic.type": "system", "version": label }));
+        compose(&root, &image, values).run().expect_ok();
+        let expected = [image.config_bytes(), image.manifest_bytes()].map(|bytes| crafted::digest(&bytes));
+        assert_eq!(digests(&root), expected, "{label}");
+        Compose::into(&root).verb("verify").run().expect_ok();
+    }
+}
+
+#[test]
+fn a_root_of_the_host_takes_the_place_of_the_images_which_is_not_embedded() {
+    let more = Layer::new().file("exports/hostfs/etc/it.conf", "a host file");
+    let image = Crafted::of(&[layer().bytes(), more.bytes()], Packing::Gzip);
+    let values = "set = { CODE = '0', WORD = 'show' }";
+    let elsewhere = format!("rootfs = '/srv/it'\n{values}");
+    let root = Root::debian();
+    let before = Listing::of(&root.path());
+    let told = compose(&root, &image, &elsewhere).run().expect_ok();
+    assert!(told.stdout().contains(": its root is /srv/it of the host\n"), "{}", told.story());
+    let bundle = root.bundle("it");
+    assert!(!bundle.join("rootfs").exists() && !bundle.join("tree.dump.zst").exists());
+    assert_eq!(root.record("it")["rootfs"], "/srv/it");
+    assert_eq!(root.record("it")["tree"]["entries"], 0);
+    assert_eq!(fs::read_to_string(root.join("etc/it.conf")).unwrap(), "a host file");
+    let list = Compose::into(&root).verb("list").run().expect_ok().stdout();
+    assert!(list.contains(" (root /srv/it)\n"), "{list}");
+    Compose::into(&root).verb("verify").run().expect_ok();
+    fs::create_dir(bundle.join("rootfs")).unwrap();
+    let told = Compose::into(&root).verb("verify").run().expect_code(1).stdout();
+    assert!(told.contains("it/rootfs: is not of the container"), "{told}");
+    fs::remove_dir(bundle.join("rootfs")).unwrap();
+
+    // The image's root comes when it is wanted, and goes again; then its layers need not be read.
+    compose(&root, &image, values).run().expect_ok();
+    assert!(bundle.join("rootfs/bin/payload").is_file());
+    Compose::into(&root).verb("verify").run().expect_ok();
+    compose(&root, &image, &elsewhere).run().expect_ok();
+    assert!(!bundle.join("rootfs").exists());
+    Compose::into(&root).verb("verify").run().expect_ok();
+
+    // It runs, by what the host has.
+    fs::create_dir_all(root.join("srv/it/bin")).unwrap();
+    for mount_target in ["proc", "dev"] {
+        fs::create_dir(root.join("srv/it").join(mount_target)).unwrap();
+    }
+    fs::copy(Image::payload().directory().join("files/bin/payload"), root.join("srv/it/bin/payload"))
+        .unwrap();
+    let more = elsewhere.replace("show", "sleep=600000");
+    compose(&root, &image, &more).run().expect_ok();
+    Boot::of(&root).run("wait_for has_state it active").expect_ok();
+    fs::remove_dir_all(root.join("srv/it")).unwrap();
+    Compose::into(&root).verb("remove").arg("it").arg("--launcher").run().expect_ok();
+    Listing::of(&root.path()).expect_same(&before, Mtimes::None);
+}
+
+#[test]
+fn a_commit_embeds_no_root_that_nobody_uses() {
+    let root = Root::small();
+    fs::rename(root.join("etc"), root.join("usr/etc")).unwrap();
+    let repo = scratch();
+    let ostree = |args: &[&str]| {
+        let repo = format!("--repo={}", repo.path().display());
+        Command::new("ostree").arg(repo).args(args).run().expect_ok().stdout()
+    };
+    ostree(&["init", "--mode=archive"]);
+    ostree(&["commit", "--branch=base", &format!("--tree=dir={}", root.path().display())]);
+    let image = image(json!({ "atomic.type": "system" }));
+    let composed = |base: &str, settings: &str| {
+        let manifest = format!(
+            "group = 'g'\n[[container]]\nname = 'it'\nimage = 'oci:image'\nset = {{ CODE = '0', WORD = 'show' }}\n{settings}\n"
+        );
+        let compose = Compose::into_commit(repo.path(), base, "host").manifest(manifest).add_launcher();
+        crafted::write(&image.layout(), &compose.work_dir().join("image"));
+        compose.run().expect_ok();
+        Compose::into_commit(repo.path(), base, "host").verb("verify").run().expect_ok();
+        ostree(&["ls", "-R", "host", "/usr/lib/containers/atomic/it"])
+    };
+    let without = composed("base", "rootfs = '/srv/it'");
+    assert!(without.contains("/it/config.json") && !without.contains("/it/rootfs"), "{without}");
+    assert!(composed("base", "").contains("/it/rootfs/bin/payload"));
+    // From the ref's own commit and from the one that stands in it.
+    for base in ["host", "base"] {
+        composed("base", "");
+        assert_eq!(composed(base, "rootfs = '/srv/it'"), without, "{base}");
+    }
+    ostree(&["fsck", "--quiet"]);
 }

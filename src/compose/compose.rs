@@ -64,18 +64,18 @@ pub fn compose<D: Destination>(
     destination: &D,
     watch: &Watch<'_>,
 ) -> Result<ComposeReport> {
-    let (present, earlier) = (Present::read(destination.host())?, Earlier::of(destination));
-    let mut decision = Decision::on(destination, &present, earlier.as_ref(), request)?;
-    if decision.is_idle() && destination.idle() == Idle::Nothing {
-        destination.keep()?;
-        return decision.finish().map(|(_, report)| report.idle());
-    }
-    decision.foresee_owners(watch)?;
-    let change = destination.begin(request.epoch)?;
-    decision.embed(&change, watch)?;
-    let (planned, report) = decision.finish()?;
-    let written = change.commit(&planned, watch.interrupt)?;
-    Ok(report.with(written))
+    decide(request, destination, |mut decision| {
+        if decision.is_idle() && destination.idle() == Idle::Nothing {
+            destination.keep()?;
+            return decision.finish().map(|(_, report)| report.idle());
+        }
+        decision.foresee_owners(watch)?;
+        let change = destination.begin(request.epoch)?;
+        decision.embed(&change, watch)?;
+        let (planned, report) = decision.finish()?;
+        let written = change.commit(&planned, watch.interrupt)?;
+        Ok(report.with(written))
+    })
 }
 
 /// Decides the same as [`compose`] and writes nothing.
@@ -87,12 +87,22 @@ pub fn plan<D: Destination>(
     destination: &D,
     watch: &Watch<'_>,
 ) -> Result<ComposeReport> {
+    decide(request, destination, |mut decision| {
+        let moves = destination.idle() == Idle::Host;
+        decision.embed(&Nowhere, watch)?;
+        let (_, report) = decision.finish()?;
+        Ok(ComposeReport { planned: true, changed: report.changed || moves, ..report })
+    })
+}
+
+/// Begins to decide, by what the destination embeds, and goes on with `then`.
+fn decide<D: Destination>(
+    request: &Request<'_>,
+    destination: &D,
+    then: impl FnOnce(Decision<'_, D>) -> Result<ComposeReport>,
+) -> Result<ComposeReport> {
     let (present, earlier) = (Present::read(destination.host())?, Earlier::of(destination));
-    let mut decision = Decision::on(destination, &present, earlier.as_ref(), request)?;
-    let moves = destination.idle() == Idle::Host;
-    decision.embed(&Nowhere, watch)?;
-    let (_, report) = decision.finish()?;
-    Ok(ComposeReport { planned: true, changed: report.changed || moves, ..report })
+    then(Decision::on(destination, &present, earlier.as_ref(), request)?)
 }
 
 /// What the ref names before it moves: containers in it need not be read from their images again.
@@ -162,6 +172,7 @@ impl<'a, D: Destination> Decision<'a, D> {
             }
         }
         let leaving = leaving(present, request.manifest);
+        leaving.iter().for_each(|name| planner.leaves(name));
         let warnings = related(target, present, &chosen, &leaving, labels)?;
         Ok(Self { destination, planner, present, earlier, request, chosen, leaving, warnings })
     }
@@ -178,10 +189,10 @@ impl<'a, D: Destination> Decision<'a, D> {
         for chosen in &self.chosen {
             let name = &chosen.container.name;
             let here = self.present.records.get(name);
-            let target = Without { target: &Seen(host), own: here };
+            let target = Without { target: &Seen(host), records: &self.present.records };
             let earlier = self.earlier.map(|earlier| (earlier, Seen(earlier.commit)));
             let earlier = earlier.as_ref().and_then(|(earlier, tree)| {
-                let record = earlier.present.records.get(name)?;
+                let record = earlier.present.records.get(name).filter(|record| chosen.has_root(record))?;
                 let root = place::bundle(name).join(place::ROOTFS);
                 // One that lost objects would hand that on to every commit after it.
                 earlier.commit.holds(&root).is_ok_and(|holds| holds).then_some(())?;
@@ -211,7 +222,8 @@ impl<'a, D: Destination> Decision<'a, D> {
     /// user namespace only.
     fn foresee_owners(&self, watch: &Watch<'_>) -> Result<()> {
         let Some(owners) = self.destination.narrow_owners()? else { return Ok(()) };
-        for chosen in &self.chosen {
+        // Of a root that is not embedded nothing is written.
+        for chosen in self.chosen.iter().filter(|chosen| chosen.container.settings.rootfs.is_none()) {
             let name = &chosen.container.name;
             let doing = || format!("embedding container {name} from {}", chosen.container.image);
             let progress = watch.reporter.of(name, watch.interrupt);

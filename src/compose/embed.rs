@@ -75,6 +75,24 @@ pub struct Earlier<'a> {
     pub commit: &'a str,
 }
 
+/// Where a root stands that may be used again.
+#[derive(Clone, Copy)]
+enum Stands<'a> {
+    /// In the target, where it can be changed.
+    Here,
+    /// In another commit, from which it is taken as it is.
+    InCommit(Earlier<'a>),
+}
+
+impl<'a> Stands<'a> {
+    fn tree(self, target: &'a dyn Target) -> &'a dyn Target {
+        match self {
+            Self::Here => target,
+            Self::InCommit(earlier) => earlier.tree,
+        }
+    }
+}
+
 impl Chosen<'_> {
     /// As the road of all containers takes it.
     fn subject(&self) -> Subject<'_> {
@@ -89,6 +107,11 @@ impl Chosen<'_> {
             epoch: self.epoch,
             signed_by: &self.signed_by,
         }
+    }
+
+    /// See [`Subject::has_root`].
+    pub fn has_root(&self, record: &Record) -> bool {
+        self.subject().has_root(record)
     }
 
     /// See [`Subject::inputs`].
@@ -111,7 +134,7 @@ impl Chosen<'_> {
         mut standing: impl Iterator<Item = &'r Record>,
         known: Option<&KnownLayers<'_>>,
     ) -> Result<()> {
-        if standing.any(|record| self.subject().has_root(record)) {
+        if standing.any(|record| self.has_root(record)) {
             return Ok(());
         }
         let Container { name, image, .. } = self.container;
@@ -135,8 +158,8 @@ impl Chosen<'_> {
     ) -> Result<Embedded> {
         let doing = || format!("embedding container {} from {}", self.container.name, self.container.image);
         let mut unfit = None;
-        if let Some(record) = known.here.filter(|record| self.subject().has_root(record)) {
-            match self.amend(record, target, shelf) {
+        if let Some(record) = known.here.filter(|record| self.has_root(record)) {
+            match self.reuse(record, Stands::Here, target, shelf) {
                 Ok(Some(embedded)) => return Ok(embedded),
                 Ok(None) => {}
                 Err(error) => match error.downcast_ref::<Unfit>() {
@@ -145,8 +168,8 @@ impl Chosen<'_> {
                 },
             }
         }
-        if let Some(earlier) = known.earlier.filter(|earlier| self.subject().has_root(earlier.record)) {
-            match self.adopt(earlier, target, shelf) {
+        if let Some(earlier) = known.earlier.filter(|earlier| self.has_root(earlier.record)) {
+            match self.reuse(earlier.record, Stands::InCommit(earlier), target, shelf) {
                 Ok(Some(embedded)) => return Ok(embedded),
                 Ok(None) => {}
                 // Whatever is wrong with the other commit, the image has it all.
@@ -166,34 +189,28 @@ impl Chosen<'_> {
         Ok(embedded)
     }
 
-    /// The container by what the target has of it; `None` when that can't become what it shall be. An [`Unfit`] error
-    /// tells what of it is not as it was made.
-    fn amend(&self, record: &Record, target: &dyn Target, shelf: &impl Shelf) -> Result<Option<Embedded>> {
-        let standing = Standing::open(record, target)?;
-        let prepared = self.subject().prepare(standing.tree(), target, &|id, max| standing.read(id, max))?;
-        let Some(changes) = standing.changes(&prepared.mount_targets)? else { return Ok(None) };
-        standing.stage(&prepared.host, || shelf.store(&self.container.name))?;
-        let left_out = record.tree.left_out.clone();
-        self.draft(standing.into_tree(), Root::Stands(changes), left_out, prepared).map(Some)
-    }
-
-    /// The container by its root in another commit; `None` when the target asks for other mount targets. An [`Unfit`] error
-    /// tells what of it is not as it was made.
-    fn adopt(
+    /// The container by a root that stands; `None` when the target asks for what can't become of it. An [`Unfit`] error tells
+    /// what of it is not as it was made.
+    fn reuse(
         &self,
-        earlier: Earlier<'_>,
+        record: &Record,
+        stands: Stands<'_>,
         target: &dyn Target,
         shelf: &impl Shelf,
     ) -> Result<Option<Embedded>> {
-        let Earlier { record, tree, commit } = earlier;
-        let standing = Standing::open(record, tree)?;
+        let standing = Standing::open(record, stands.tree(target))?;
         let prepared = self.subject().prepare(standing.tree(), target, &|id, max| standing.read(id, max))?;
-        if standing.changes(&prepared.mount_targets)?.is_none_or(|changes| !changes.is_empty()) {
-            return Ok(None);
-        }
+        let changes = standing.changes(&prepared.mount_targets)?;
+        let root = match (self.container.settings.rootfs.is_some(), changes, stands) {
+            (true, _, _) => Root::Elsewhere,
+            (false, Some(changes), Stands::Here) => Root::Stands(changes),
+            (false, Some(changes), Stands::InCommit(earlier)) if changes.is_empty() => {
+                Root::Adopted(earlier.commit.to_owned())
+            }
+            (false, None | Some(_), _) => return Ok(None),
+        };
         standing.stage(&prepared.host, || shelf.store(&self.container.name))?;
         let left_out = record.tree.left_out.clone();
-        let root = Root::Adopted(commit.to_owned());
         self.draft(standing.into_tree(), root, left_out, prepared).map(Some)
     }
 

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sysctr_core::arch::Architecture;
 use sysctr_core::digest::Digest;
-use sysctr_core::exports::brought::{Brought, MAX_BYTES, contents};
+use sysctr_core::exports::CONFIG_TEMPLATE;
+use sysctr_core::exports::brought::{self, Brought, MAX_BYTES, contents};
 use sysctr_core::exports::settings::ImageSettings;
 use sysctr_core::exports::values::Class;
 use sysctr_core::exports::variables::{Variable, used};
@@ -63,6 +64,8 @@ pub struct ShownVariable {
     pub default: Option<String>,
     /// The files that name it.
     pub files: Vec<String>,
+    /// Whether an admin may set it for one host (`/etc/sysctr/NAME.toml`), which reaches the configuration only.
+    pub per_host: bool,
 }
 
 /// What a variable needs.
@@ -193,7 +196,8 @@ fn shown((name, variable): (String, Variable)) -> ShownVariable {
         Class::Fixed => (ShownClass::Fixed, None),
         Class::BoundAtStart => (ShownClass::BoundAtStart, None),
     };
-    ShownVariable { name, class, default, files: variable.files.into_iter().collect() }
+    let per_host = class != ShownClass::Fixed && variable.files.contains(CONFIG_TEMPLATE);
+    ShownVariable { name, class, default, files: variable.files.into_iter().collect(), per_host }
 }
 
 /// What lies in `/exports`, directories that hold something left out.
@@ -210,7 +214,7 @@ fn exports(tree: &ImageTree) -> Result<Vec<String>> {
     }
     let mut found = Vec::new();
     let top = TreePath::parse(b"exports")?;
-    if let Some(Node::Dir(dir)) = tree.node(&top) {
+    if let Some((_, dir)) = brought::directory(tree) {
         walk(dir, &top, &mut found);
     }
     Ok(found)
@@ -243,7 +247,8 @@ impl Report for Inspection {
                 (ShownClass::BoundAtStart, _) => "bound at start, may be set".to_owned(),
             };
             let files = if it.files.is_empty() { "nothing names it".to_owned() } else { it.files.join(", ") };
-            format!("{}: {class} ({files})", it.name)
+            let per_host = if it.per_host { "; also per host" } else { "" };
+            format!("{}: {class}{per_host} ({files})", it.name)
         };
         section("variables", self.variables.iter().map(line).collect());
         section("warnings", self.warnings.clone());

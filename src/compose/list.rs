@@ -21,6 +21,7 @@ pub fn list(target: &dyn HostTree) -> Result<ListReport> {
         architecture: record.image.architecture.clone(),
         entries: record.tree.entries,
         bytes: record.tree.bytes,
+        rootfs: record.rootfs.clone(),
         unit: record.name.unit(),
     });
     let containers: Vec<_> = containers.collect();

@@ -14,6 +14,8 @@ use sysctr_core::digest::Digest;
 use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::placement::{Change, Placement, Present};
 use sysctr_core::record::{LeftOutRecord, Record};
+use sysctr_core::settings::AbsolutePath;
+use sysctr_core::tree::Stat;
 
 use crate::cli::Format;
 pub use commit::CommitReport;
@@ -106,6 +108,9 @@ pub struct ContainerReport {
     /// Bytes in its regular files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// The directory of the host that is its root, if none is embedded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<AbsolutePath>,
     /// Paths made because something is mounted there.
     pub mount_targets: Vec<String>,
     /// What the image has and no host image can carry.
@@ -147,16 +152,18 @@ impl ComposeReport {
             let warnings = warnings.get(name).cloned().unwrap_or_default();
             (action != Action::Keep || asked(name)).then(|| ContainerReport::new(record, action, warnings))
         });
+        let changed = !placement.changes.is_empty();
+        // Whoever writes makes the way to the containers, which no change does.
+        let homes = present.missing_homes.iter().rev().filter(|_| changed);
+        let homes =
+            homes.map(|path| path_report(placement, path, &Change::MakeDirectory(Stat::implied(0o755))));
+        let changes = placement.changes.iter().map(|(path, change)| path_report(placement, path, change));
         Self {
             format: FORMAT,
-            changed: !placement.changes.is_empty(),
+            changed,
             planned: false,
             containers: containers.collect(),
-            paths: placement
-                .changes
-                .iter()
-                .map(|(path, change)| path_report(placement, path, change))
-                .collect(),
+            paths: homes.chain(changes).collect(),
             commit: None,
             warnings: placement.warnings.clone(),
         }
@@ -214,6 +221,7 @@ impl ContainerReport {
             identity: images::Identity::default(),
             entries: (!removed).then_some(record.tree.entries),
             bytes: (!removed).then_some(record.tree.bytes),
+            rootfs: record.rootfs.clone().filter(|_| !removed),
             mount_targets: if removed { Vec::new() } else { record.tree.mount_targets.clone() },
             left_out: if removed { Vec::new() } else { record.tree.left_out.clone() },
             warnings,
@@ -229,7 +237,9 @@ impl ContainerReport {
             (Action::Remove, false) => "removed",
         };
         write!(text, "{word:7} {} ({}) {}", self.name, self.group, self.image).unwrap_or_default();
-        if let (Some(entries), Some(bytes)) = (self.entries, self.bytes) {
+        if let Some(rootfs) = &self.rootfs {
+            write!(text, ": its root is {rootfs} of the host").unwrap_or_default();
+        } else if let (Some(entries), Some(bytes)) = (self.entries, self.bytes) {
             write!(text, ": {entries} entries, {}", size(bytes)).unwrap_or_default();
         }
         text.push('\n');
@@ -309,6 +319,9 @@ pub struct ListedContainer {
     pub entries: u64,
     /// Bytes in its regular files.
     pub bytes: u64,
+    /// The directory of the host that is its root, if none is embedded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<AbsolutePath>,
     /// The unit that runs it.
     pub unit: String,
 }
@@ -321,7 +334,8 @@ impl Report for ListReport {
         let mut text = format!("{:24} {:12} {:>9} {:>10}  IMAGE\n", "NAME", "GROUP", "ENTRIES", "SIZE");
         for container in &self.containers {
             let ListedContainer { name, group, image, entries, bytes, .. } = container;
-            writeln!(text, "{name:24} {group:12} {entries:>9} {:>10}  {image}", size(*bytes))
+            let root = container.rootfs.as_ref().map(|path| format!(" (root {path})")).unwrap_or_default();
+            writeln!(text, "{name:24} {group:12} {entries:>9} {:>10}  {image}{root}", size(*bytes))
                 .unwrap_or_default();
         }
         text

@@ -160,13 +160,15 @@ impl Inspection<'_> {
         self.rights(&bundle.join(place::RECORD_JSON), 0o644)?;
         for (file, digest) in &record.files {
             self.file(&bundle.join(file), digest)?;
-            // What was put aside has the host's own rights, a rendered host file the image's.
-            if !file.starts_with("replaced") && !file.starts_with("host-file-") {
+            // What was put aside has the host's own rights.
+            if !file.starts_with("replaced") {
                 self.rights(&bundle.join(file), 0o644)?;
             }
         }
-        let ours = |name: &str| {
-            matches!(name, place::RECORD_JSON | place::ROOTFS) || record.files.contains_key(name)
+        let ours = |name: &str| match name {
+            place::RECORD_JSON => true,
+            place::ROOTFS => record.rootfs.is_none(),
+            _ => record.files.contains_key(name),
         };
         for name in self.target.names(&bundle)? {
             if !ours(&name) {
@@ -264,6 +266,9 @@ impl Inspection<'_> {
 
     /// The root file system, entry by entry.
     fn tree(&mut self, name: &ContainerName, record: &Record) -> Result<()> {
+        if record.rootfs.is_some() {
+            return Ok(());
+        }
         let bundle = place::bundle(name);
         let Some(expected) = self.expected(record, &bundle.join(place::TREE_DUMP))? else {
             return Ok(());

@@ -2,6 +2,7 @@
 
 mod dumped;
 mod outside;
+mod recorded;
 mod users;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use crate::name::{ContainerName, GroupName};
 use crate::place;
 use crate::placement::{Clash, Draft, Root};
 use crate::prepare::{self, MountTarget, Prepared, Target, prepare};
-use crate::record::{ImageRecord, LeftOutRecord, Record, Signer, TreeRecord, VERSION, to_json};
+use crate::record::{LeftOutRecord, Record, Signer, VERSION, to_json};
 use crate::settings::{AbsolutePath, Settings};
 use crate::tree::{ContentId, ImageTree, Leaf};
 
@@ -92,6 +93,7 @@ impl Subject<'_> {
         (image.config, &image.diff_ids) == (self.image.config_document.digest, &self.image.config.diff_ids)
             && (tree.epoch, tree.reading) == (self.epoch.seconds(), READING)
             && record.version == VERSION
+            && record.rootfs.is_none()
     }
 
     /// Decides everything about it. Equal inputs give equal bytes.
@@ -161,29 +163,26 @@ impl Subject<'_> {
         prepared: &Prepared,
     ) -> Result<Draft> {
         let name = self.name;
+        let host = HostFiles::of(name, &tree, self.settings, prepared)?;
+        let left_out = match root {
+            Root::Elsewhere => {
+                tree = ImageTree::new();
+                Vec::new()
+            }
+            Root::Made | Root::Stands(_) | Root::Adopted(_) => left_out,
+        };
         make_mount_targets(&mut tree, &prepared.mount_targets)?;
         let (digest, dump) = dumped(&tree)?;
-        let tree_record = TreeRecord {
-            digest,
-            entries: tree.entries(),
-            bytes: tree.file_bytes(),
-            epoch: self.epoch.seconds(),
-            reading: READING,
-            mount_targets: prepared
-                .mount_targets
-                .iter()
-                .map(|target| shown(target.path.as_bytes()))
-                .collect(),
-            left_out,
-        };
-        let record = self.record(tree_record, prepared);
+        let record = self.record(self.tree_record(&tree, digest, left_out, prepared), prepared);
         let mut files = self.documents();
         let mut stats = BTreeMap::new();
         for (file, (bytes, stat)) in &prepared.files {
             files.insert(file.clone(), bytes.clone());
             stats.insert(file.clone(), stat.clone());
         }
-        files.insert(place::TREE_DUMP.to_owned(), dump);
+        if !matches!(root, Root::Elsewhere) {
+            files.insert(place::TREE_DUMP.to_owned(), dump);
+        }
         if let Some(tmpfiles) = &prepared.tmpfiles {
             files.insert(place::tmpfiles_name(name), tmpfiles.clone());
         }
@@ -193,7 +192,6 @@ impl Subject<'_> {
         if !prepared.unit.is_empty() {
             files.insert(name.unit(), prepared.unit.clone());
         }
-        let host = HostFiles::of(name, &tree, self.settings, &prepared.host, &prepared.contents)?;
         let placed = outside::leaves(name, prepared, host.leaves);
         Ok(Draft {
             record,
@@ -207,44 +205,6 @@ impl Subject<'_> {
             clash: if self.settings.unit.replace { Clash::PutAside } else { Clash::Refuse },
             allowed: host.allowed,
         })
-    }
-
-    fn record(&self, tree: TreeRecord, prepared: &Prepared) -> Record {
-        let settings = self.settings;
-        Record {
-            version: VERSION,
-            name: self.name.clone(),
-            group: self.group.clone(),
-            image: ImageRecord {
-                source: self.reference.to_string(),
-                index: self.image.index,
-                manifest: self.image.manifest.as_ref().map(|it| it.digest),
-                config: self.image.config_document.digest,
-                diff_ids: self.image.config.diff_ids.clone(),
-                architecture: self.image.config.architecture.clone(),
-                signed_by: self.signed_by.to_vec(),
-            },
-            origin: prepare::origin(&self.image.config_document.digest, settings),
-            update: settings.update.clone(),
-            runtime: self.runtime.clone(),
-            fallback: settings.fallback,
-            launch: prepared.launch.clone(),
-            tree,
-            files: BTreeMap::new(),
-            placed: BTreeMap::new(),
-        }
-    }
-
-    /// What an update needs to render the container again.
-    fn documents(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::from([
-            (place::IMAGE_CONFIG.to_owned(), self.image.config_document.bytes.clone()),
-            (place::SETTINGS_JSON.to_owned(), to_json(self.settings)),
-        ]);
-        if let Some(manifest) = &self.image.manifest {
-            files.insert(place::IMAGE_MANIFEST.to_owned(), manifest.bytes.clone());
-        }
-        files
     }
 }
 

@@ -20,6 +20,8 @@ pub const UNIT_DIR: &str = "usr/lib/systemd/system";
 pub const PRESET_DIR: &str = "usr/lib/systemd/system-preset";
 /// tmpfiles.d of the distribution, relative to the target's root.
 pub const TMPFILES_DIR: &str = "usr/lib/tmpfiles.d";
+/// Where systemd keeps what lines of tmpfiles.d(5) copy, by the path that it gets; relative to the target's root.
+pub const FACTORY_DIR: &str = "usr/share/factory";
 /// The launcher, relative to the target's root.
 pub const LAUNCHER: &str = "usr/bin/sysctr";
 /// The launcher's name as a systemd generator, relative to the target's root.
@@ -105,6 +107,12 @@ pub fn preset(name: &ContainerName) -> Utf8PathBuf {
 /// The container's tmpfiles.d file name. A plain NAME would shadow the distribution's `var.conf` for a container `var`.
 pub fn tmpfiles_name(name: &ContainerName) -> String {
     format!("sysctr-{name}.conf")
+}
+
+/// Whether a tmpfiles.d file is a container's.
+pub fn is_tmpfiles_name(file: &str) -> bool {
+    let name = file.strip_prefix("sysctr-").and_then(|rest| rest.strip_suffix(".conf"));
+    name.is_some_and(|name| name.parse::<ContainerName>().is_ok())
 }
 
 /// The container's tmpfiles.d file, relative to the target's root.

@@ -12,11 +12,11 @@ use camino::Utf8PathBuf;
 
 pub use crate::bundle::{MountTarget, MountTargetKind, Source};
 use crate::digest::Digest;
-use crate::exports::brought::{Brought, Read};
+use crate::exports::brought::{Brought, Read, overlooked};
 pub use crate::exports::host_files::{Content, HostNode, MountUnit, Placed as HostPlaced};
 use crate::exports::lint::Places;
 use crate::exports::template::Lines;
-use crate::record::{Launch, LaunchMode, to_json};
+use crate::record::{Launch, LaunchMode, Made, to_json};
 use crate::settings::{AbsolutePath, Fallback, Seccomp, Settings, Signal};
 use crate::tree::Stat;
 use crate::{bundle, units};
@@ -71,6 +71,8 @@ pub struct Prepared {
     pub contents: BTreeMap<String, Vec<u8>>,
     /// Units beside the container's own.
     pub mounts: Vec<MountUnit>,
+    /// What the host makes at boot, by absolute path.
+    pub made: BTreeMap<String, Made>,
     /// What the user should know, one sentence each; nothing that stops a compose.
     pub warnings: Vec<String>,
 }
@@ -100,10 +102,15 @@ pub fn places(input: &Input<'_>) -> Places {
 pub fn prepare(input: &Input<'_>) -> Result<Prepared> {
     let prepared = match Brought::find(input.source.tree, input.read) {
         Ok(Some(brought)) => exports::prepare(input, &brought),
-        Ok(None) => plain(input),
+        Ok(None) => plain(input).map(|prepared| prepared.told(overlooked(input.source.tree))),
         Err(error) => Err(error),
     };
-    prepared.with_context(|| format!("preparing container {}", input.source.name))
+    let mut prepared = prepared.with_context(|| format!("preparing container {}", input.source.name))?;
+    if input.source.settings.rootfs.is_some() {
+        // That root is the host's to fit.
+        prepared.mount_targets.clear();
+    }
+    Ok(prepared)
 }
 
 /// The road of an image without `/exports`.
@@ -156,6 +163,11 @@ fn launch(settings: &Settings, mode: LaunchMode, stop_signal: Signal) -> Launch 
 }
 
 impl Prepared {
+    fn told(mut self, warning: Option<String>) -> Self {
+        self.warnings.extend(warning);
+        self
+    }
+
     fn nothing() -> Self {
         Self {
             config_json: Vec::new(),
@@ -170,6 +182,7 @@ impl Prepared {
             host: Vec::new(),
             contents: BTreeMap::new(),
             mounts: Vec::new(),
+            made: BTreeMap::new(),
             warnings: Vec::new(),
         }
     }

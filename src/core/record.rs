@@ -3,6 +3,8 @@
 //!
 //! Both are JSON with sorted keys, two-space indentation and a final newline, so that equal values are equal bytes.
 
+mod made;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +16,7 @@ use crate::name::{ContainerName, GroupName};
 use crate::settings::{AbsolutePath, Duration, Fallback, Health, Phase, Signal};
 pub use crate::tree::SpecialKind;
 use crate::tree::Stat;
+pub use made::Made;
 
 /// The format version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -41,12 +44,18 @@ pub struct Record {
     pub fallback: Fallback,
     /// What the launcher has to know.
     pub launch: Launch,
+    /// A directory of the host that is the root instead of the image's; then the bundle has none, and `tree` is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<AbsolutePath>,
     /// The root file system.
     pub tree: TreeRecord,
     /// Other files of the bundle directory → digest of their bytes. `rootfs` and `record.json` are not among them.
     pub files: BTreeMap<String, Digest>,
     /// What belongs to the container outside its bundle directory, by path relative to the target's root.
     pub placed: BTreeMap<Utf8PathBuf, Placed>,
+    /// What the host makes of it at boot, by absolute path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub made: BTreeMap<String, Made>,
 }
 
 /// Which image, by digest. Tags and names are hints for people.

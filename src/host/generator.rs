@@ -138,5 +138,4 @@ fn remove(path: &Utf8Path) -> Result<()> {
 }
 
 #[cfg(test)]
-#[path = "generator_tests.rs"]
 mod tests;

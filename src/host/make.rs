@@ -78,7 +78,8 @@ impl Making<'_> {
         let label = policy.as_ref().map(|policy| policy.roots().as_bytes());
         let contents = ObjectContents::new(&store, label);
         let flattened = flatten(subject.image, self.limits, &contents, progress)?;
-        let target = Without { target: self.host, own: self.embedded };
+        let records = self.host.embedded_records()?;
+        let target = Without { target: self.host, records: &records };
         let prepared = subject.prepare(&flattened.tree, &target, &|id, max| contents.read(id, max))?;
         let left_out = container::left_out(&flattened.left_out);
         let draft = subject.draft(flattened.tree, Root::Made, left_out, &prepared)?;

@@ -154,7 +154,8 @@ fn a_commit_is_ground_and_is_read_back() {
         let scan = commit.scan(rootfs, 2, &Interrupt::default()).unwrap();
         let (name, keep) = ("web".parse().unwrap(), Commit::open(&repo, "base").unwrap());
         let composing = keep.begin(crate::steps::revision("none", 1)).unwrap();
-        let mut expected = bundle(&composing.contents(&name), &name, "1").unwrap().tree.as_committed();
+        let mut expected =
+            bundle(&composing.contents(&name), &name, "1").unwrap().tree.expect("a root").as_committed();
         assert_eq!(differences(&expected, &scan.tree, time), []);
         let entry = expected.node(&sysctr_core::tree::TreePath::parse(b"same").unwrap());
         let Some(sysctr_core::tree::Node::Leaf(id)) = entry.cloned() else { panic!("no leaf") };
@@ -198,7 +199,7 @@ fn a_new_base_takes_the_bundles_of_the_commit_before_without_reading_them() {
     let composing = base.begin(revision("host", 1)).unwrap();
     let mut changes = placement("first", |name, version| {
         let files = crate::steps::files(version);
-        Ok(Bundle { name: name.clone(), tree: ImageTree::new(), files })
+        Ok(Bundle { name: name.clone(), tree: Some(ImageTree::new()), files })
     })
     .unwrap();
     for (_, change) in &mut changes.changes {

@@ -83,8 +83,9 @@ fn what_ostree_cannot_hold_is_refused_before_anything_is_published() {
             placement("first", |name, version| bundle(&composing.contents(name), name, version)).unwrap();
         for (_, change) in &mut placement.changes {
             if let Change::PutBundle(bundle) = change {
-                let leaf = bundle.tree.add_leaf(node(target));
-                bundle.tree.root.children.insert(FileName::new(name).unwrap(), Node::Leaf(leaf));
+                let tree = bundle.tree.as_mut().expect("a bundle with a root");
+                let leaf = tree.add_leaf(node(target));
+                tree.root.children.insert(FileName::new(name).unwrap(), Node::Leaf(leaf));
             }
         }
         let error = format!("{:#}", composing.commit(&placement, &Interrupt::default()).unwrap_err());

@@ -204,7 +204,7 @@ pub fn bundle<S: ContentStore>(store: &S, container: &ContainerName, version: &s
     ] {
         tree.root.children.insert(name(path), node);
     }
-    Ok(Bundle { name: container.clone(), tree, files: files(version) })
+    Ok(Bundle { name: container.clone(), tree: Some(tree), files: files(version) })
 }
 
 /// What lies beside the `rootfs`.

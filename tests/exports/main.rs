@@ -111,6 +111,9 @@ fn every_unit_is_silent_under_systemds_checker() {
         }
         for mount in &outcome.host.mounts {
             put_unit(mount.name.clone(), &mount.text);
+            if let Some((path, text)) = &mount.drop_in {
+                put(root.path(), &format!("usr/lib/systemd/system/{path}"), text.as_bytes());
+            }
         }
         let bundle = format!("usr/lib/containers/atomic/{name}/rootfs/set_mounts.sh");
         put(root.path(), &bundle, b"");
@@ -141,12 +144,8 @@ fn every_tmpfiles_line_is_taken_by_systemd_tmpfiles() {
         let root = tempfile::tempdir().expect("a directory");
         let conf = format!("usr/lib/tmpfiles.d/sysctr-{name}.conf");
         put(root.path(), &conf, outcome.tmpfiles.as_bytes());
-        for file in &outcome.rendered.host_files {
-            let bundle = format!("usr/lib/containers/atomic/{name}/rootfs");
-            let from = format!("{bundle}/{}", String::from_utf8_lossy(file.from.as_bytes()));
-            if !matches!(file.node, sysctr_core::exports::host_files::HostNode::Directory(_)) {
-                put(root.path(), &from, b"seed");
-            }
+        for placed in outcome.host.placed.iter().filter(|placed| placed.at.starts_with("usr/share/factory")) {
+            put(root.path(), placed.at.as_str(), b"seed");
         }
         let mut tmpfiles = Command::new("systemd-tmpfiles");
         tmpfiles.arg(format!("--root={}", root.path().display())).arg("--create");
@@ -162,4 +161,23 @@ fn every_tmpfiles_line_is_taken_by_systemd_tmpfiles() {
             assert!(fs::symlink_metadata(&made).is_ok(), "{name}: {path} was not made");
         }
     }
+}
+
+/// What `ALL_PROCESS_CAPABILITIES` stands for, against the kernel's own header.
+#[test]
+fn the_stated_capabilities_are_the_kernels_in_its_order() {
+    let header = fs::read_to_string("/usr/include/linux/capability.h").expect("linux-libc-dev is installed");
+    let mut names = std::collections::BTreeMap::new();
+    for line in header.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some("#define"), Some(name), Some(number), None) =
+            (words.next(), words.next(), words.next(), words.next())
+            && let Ok(number) = number.parse::<usize>()
+            && name.starts_with("CAP_")
+        {
+            names.insert(number, name.to_owned());
+        }
+    }
+    let names: Vec<_> = names.into_values().collect();
+    assert_eq!(names, sysctr_core::settings::values::CAPABILITIES);
 }

@@ -206,7 +206,7 @@ impl Shape {
         let unit = self.name.unit();
         let seeding = Seeding {
             unit: rendered.unit.as_ref().map(|_| unit.as_str()),
-            bundle: bundle.as_str().into(),
+            factory: "/usr/share/factory".into(),
             allow_conflicts: &[],
         };
         let host = host_files::decide(&OstreeHost, &rendered.host_files, &seeding)?;

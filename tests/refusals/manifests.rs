@@ -69,6 +69,19 @@ fn what_stands_wrong_in_a_manifest_is_told_with_line_and_column() {
 }
 
 #[test]
+fn limits_that_are_none() {
+    let limit = "a resource limit: a number or \"unlimited\", or both limits as \"SOFT:HARD\" or { soft = …, hard = … }";
+    for (value, why) in [
+        ("'100:'", format!("invalid value: string \"100:\", expected {limit}")),
+        ("true", format!("invalid type: boolean `true`, expected {limit}")),
+        ("'200:100'", "the soft limit 200 is above the hard limit 100; give soft ≤ hard".to_owned()),
+    ] {
+        let stage = Stage::of(&format!("{MANIFEST}run = {{ rlimits = {{ nofile = {value} }} }}\n"));
+        stage.misunderstands(&format!("containers.toml:5:30: {why}"));
+    }
+}
+
+#[test]
 fn what_stands_wrong_in_json() {
     let stage = Stage::of(MANIFEST);
     let path = stage.compose.work_dir().join("c.json");

@@ -58,10 +58,10 @@ fn compose_form() -> Value {
             "name": text, "group": text, "action": action, "image": text, "config": a_digest(), "entries": number(),
             "bytes": number(), "mount_targets": list(path()), "warnings": list(text.clone()),
             "left_out": list(object(json!({"path": path(), "kind": kind}), &[])),
-            "manifest": a_digest(), "signature": text.clone(),
+            "manifest": a_digest(), "signature": text.clone(), "rootfs": path(),
             "before": object(json!({"manifest": a_digest(), "config": a_digest()}), &["manifest"]),
         }),
-        &["entries", "bytes", "manifest", "before", "signature"],
+        &["entries", "bytes", "manifest", "before", "signature", "rootfs"],
     );
     let changed_path = object(json!({"path": path(), "action": action, "bytes": number()}), &[]);
     object(

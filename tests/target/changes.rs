@@ -229,7 +229,8 @@ fn a_tree_reads_back_as_it_was_written() {
     step("first", &root).unwrap();
     let Change::PutBundle(bundle) = change else { unreachable!() };
     let mut tree = ImageTree::new();
-    tree.root = expected(&bundle.tree, &bundle.tree.root, &mut tree, &mut Vec::new());
+    let made = bundle.tree.as_ref().expect("a bundle with a root");
+    tree.root = expected(made, &made.root, &mut tree, &mut Vec::new());
     // Things that only lie there, as somebody may have put them.
     let fifo = root.join(place).join("zz-fifo");
     done(Command::new("mkfifo").arg(&fifo));

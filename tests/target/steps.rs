@@ -150,7 +150,7 @@ pub fn bundle(staging: &Staging<'_>, container: &str, version: &str) -> Result<C
         "config.json".to_owned(),
         PlacedLeaf::File(PlacedFile { bytes: version.into(), mode: 0o644, mtime: None }),
     )]);
-    Ok(Change::PutBundle(Box::new(Bundle { name: container, tree, files })))
+    Ok(Change::PutBundle(Box::new(Bundle { name: container, tree: Some(tree), files })))
 }
 
 /// One byte, a hole of 16 KiB, one byte, a hole to the end.

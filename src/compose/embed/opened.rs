@@ -52,7 +52,8 @@ impl Chosen<'_> {
             .subject()
             .prepare(&flattened.tree, target, &|id, max| shelf.content(name, &store, id, max))?;
         let left_out = left_out(&flattened.left_out);
-        let embedded = self.draft(flattened.tree, Root::Made, left_out, prepared)?;
+        let root = if self.container.settings.rootfs.is_some() { Root::Elsewhere } else { Root::Made };
+        let embedded = self.draft(flattened.tree, root, left_out, prepared)?;
         Ok(Embedded { odd: flattened.odd, ..embedded })
     }
 

@@ -74,9 +74,10 @@ struct ContainerFile {
     /// What runs when the active generation can't be read; default none.
     #[serde(default)]
     fallback: Fallback,
-    /// A directory of the host that is the root instead of the image's.
+    /// A directory of the host that is the root instead of the image's, which is not embedded then.
     rootfs: Option<AbsolutePath>,
-    /// Host files of the image that may take the place of the target's.
+    /// Host files of the image that may take the place of the target's, and that other containers may bring, too, if they
+    /// are equal; paths that lines of its tmpfiles.d may make otherwise than another container's.
     #[serde(default)]
     allow_conflicts: Vec<AbsolutePath>,
     /// Values for templates.

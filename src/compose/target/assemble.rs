@@ -90,8 +90,9 @@ impl Assembler<'_> {
             beneath::split(name.as_str().into())?;
             self.leaf(&dir, name, leaf).with_context(|| format!("making {name}"))?;
         }
-        let mut rootfs = Rootfs::new(self, bundle)?;
-        rootfs.write(&dir)?;
+        if let Some(tree) = &bundle.tree {
+            Rootfs::new(self, bundle.name.as_str(), tree)?.write(&dir)?;
+        }
         self.owners.hint(&dir, &place::component(&bundle.name))?;
         self.owners.directory(&dir, &Stat::implied(0o700))
     }
@@ -137,9 +138,9 @@ struct Rootfs<'a> {
 }
 
 impl<'a> Rootfs<'a> {
-    fn new(assembler: &'a Assembler<'a>, bundle: &'a Bundle) -> Result<Self> {
+    /// `name` is the container's.
+    fn new(assembler: &'a Assembler<'a>, name: &str, tree: &'a ImageTree) -> Result<Self> {
         let all = beneath::enter(assembler.staging, "contents")?;
-        let name = bundle.name.as_str();
         let contents = match beneath::stat(&all, name)? {
             Some(_) => Some(beneath::enter(&all, name)?),
             None => None,
@@ -148,9 +149,8 @@ impl<'a> Rootfs<'a> {
             Some(_) => beneath::enter(assembler.staging, "waiting")?,
             None => beneath::make_dir(assembler.staging, "waiting", 0o700)?,
         };
-        let links = links(&bundle.tree);
-        let (layers, waiting) = (BTreeMap::new(), waiting.into());
-        Ok(Self { assembler, tree: &bundle.tree, contents, layers, waiting, waited: 0, links })
+        let (layers, waiting, links) = (BTreeMap::new(), waiting.into(), links(tree));
+        Ok(Self { assembler, tree, contents, layers, waiting, waited: 0, links })
     }
 
     fn write(&mut self, bundle: &OwnedFd) -> Result<()> {

@@ -116,7 +116,8 @@ impl<'a> Composing<'a> {
     fn change(self, placement: &Placement, interrupt: &Interrupt) -> Result<Written> {
         for (path, change) in &placement.changes {
             if let Change::PutBundle(bundle) = change
-                && let Some(Unkept { path: inner, why }) = self.base.unkept(&bundle.tree)
+                && let Some(tree) = &bundle.tree
+                && let Some(Unkept { path: inner, why }) = self.base.unkept(tree)
             {
                 bail!("preparing {path}: {inner} of the image: {why}");
             }
@@ -250,7 +251,7 @@ impl New<'_> {
         match snapshot.resolve(&path.join(place::ROOTFS), Last::Kept)?.at {
             At::Dir(rootfs) => {
                 let rootfs = self.relabelled(&commit, rootfs)?;
-                self.bundle_of(&adopted.name, path, &adopted.files, rootfs)
+                self.bundle_of(&adopted.name, path, &adopted.files, Some(rootfs))
             }
             At::Nothing | At::File(_) => bail!("commit {} has no rootfs there", adopted.commit),
         }
@@ -262,7 +263,7 @@ impl New<'_> {
         name: &ContainerName,
         path: &Utf8Path,
         files: &BTreeMap<String, PlacedLeaf>,
-        rootfs: DirRef,
+        rootfs: Option<DirRef>,
     ) -> Result<DirRef> {
         let mut tree = DirTree::default();
         for (name, leaf) in files {
@@ -270,7 +271,7 @@ impl New<'_> {
             let checksum = self.placed(&path.join(name), leaf).with_context(|| format!("making {name}"))?;
             tree.files.insert(name.clone(), checksum);
         }
-        tree.dirs.insert(place::ROOTFS.to_owned(), rootfs);
+        tree.dirs.extend(rootfs.map(|rootfs| (place::ROOTFS.to_owned(), rootfs)));
         Ok(DirRef { tree: self.names(&tree)?, meta: self.directory(path, &bundle_stat(name))? })
     }
 
@@ -359,8 +360,12 @@ impl New<'_> {
         let contents = self.composing.contents(&bundle.name);
         let label = self.labels.as_ref().map(Labels::roots);
         let interrupt = self.interrupt;
-        let rootfs = tree::stage(&bundle.tree, &contents, label, &|| Ok(interrupt.check()?))?;
-        self.needed.extend(rootfs.objects);
-        self.bundle_of(&bundle.name, path, &bundle.files, rootfs.root)
+        let stage = |of| tree::stage(of, &contents, label, &|| Ok(interrupt.check()?));
+        let rootfs = bundle.tree.as_ref().map(stage).transpose()?;
+        let rootfs = rootfs.map(|rootfs| {
+            self.needed.extend(rootfs.objects);
+            rootfs.root
+        });
+        self.bundle_of(&bundle.name, path, &bundle.files, rootfs)
     }
 }

@@ -142,7 +142,7 @@ pub(super) fn owners_mapped(placement: &Placement) -> Result<()> {
     let Some(owners) = NarrowOwners::read()? else { return Ok(()) };
     for (path, change) in &placement.changes {
         match change {
-            Change::PutBundle(bundle) => owners.tree(&bundle.tree),
+            Change::PutBundle(bundle) => bundle.tree.iter().try_for_each(|tree| owners.tree(tree)),
             Change::MakeDirectory(stat) => owners.stat(stat),
             Change::Put(PlacedLeaf::Brought(brought)) => owners.stat(&brought.stat),
             Change::Put(_) | Change::AdoptBundle(_) | Change::Remove | Change::RemoveDirectory => Ok(()),

@@ -135,7 +135,7 @@ pub fn decide(source: &Source<'_>, config: &Value) -> Result<Decided> {
         seccomp: None,
         no_new_privileges: run.no_new_privileges,
         writable_root: !run.read_only.0,
-        rlimits: spec::rlimits(run)?,
+        rlimits: spec::rlimits(run),
         mounts: laid(source.tree, config, &mounts)?,
         spreading: spreading(&mounts),
         devices: !run.devices.is_empty(),

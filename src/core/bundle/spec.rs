@@ -1,7 +1,7 @@
 //! `config.json` as a value (OCI runtime specification 1.0.2, "Configuration" and "Linux Container Configuration"). What
 //! a runtime would fill in by itself is said, so that runc and crun run the same.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::mounts::{self, Mounts};
@@ -104,24 +104,16 @@ fn process_value(run: &Run, process: &Process, bounding: &[&str]) -> Result<Valu
             "inheritable": none,
             "ambient": none,
         },
-        "rlimits": rlimits(run)?,
+        "rlimits": rlimits(run),
         "noNewPrivileges": no_new_privileges(run),
     }))
 }
 
 /// `process.rlimits`, by name.
-///
-/// # Errors
-/// When a soft limit is above its hard limit.
-pub fn rlimits(run: &Run) -> Result<Vec<Value>> {
+pub fn rlimits(run: &Run) -> Vec<Value> {
     let limit = |(name, limit): (&crate::settings::RlimitName, &crate::settings::Rlimit)| {
         let (soft, hard) = limit.pair();
-        if soft > hard {
-            bail!(
-                "run.rlimits.{name}: the soft limit {soft} is above the hard limit {hard}; give soft ≤ hard"
-            );
-        }
-        Ok(json!({ "type": name, "soft": soft, "hard": hard }))
+        json!({ "type": name, "soft": soft, "hard": hard })
     };
     run.rlimits.iter().map(limit).collect()
 }

@@ -1,6 +1,6 @@
 //! What a container puts outside its bundle, in the order in which it is put there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::name::ContainerName;
 use crate::place;
@@ -28,12 +28,32 @@ pub fn leaves(
     }
     let units = Utf8Path::new(place::UNIT_DIR);
     let mounts = prepared.mounts.iter();
-    placed.extend(
-        mounts.clone().map(|unit| (units.join(&unit.name), PlacedLeaf::of(unit.text.clone().into_bytes()))),
-    );
+    let own = mounts.clone().map(|unit| (Utf8Path::new(&unit.name), &unit.text));
+    let drop_ins = mounts.clone().filter_map(|unit| unit.drop_in.as_ref());
+    let texts = own.chain(drop_ins.map(|(path, text)| (path.as_path(), text)));
+    placed.extend(texts.map(|(path, text)| (units.join(path), PlacedLeaf::of(text.clone().into_bytes()))));
     let links = mounts.flat_map(|unit| unit.links.iter()).chain(&prepared.links);
     placed.extend(links.map(|(path, text)| (units.join(path), PlacedLeaf::Link(text.clone()))));
     placed
+}
+
+/// Where the manifest lets other things stand: at its host files, wherever they come to lie, and at what is there only for
+/// them.
+fn allowed(settings: &Settings, prepared: &Prepared) -> BTreeSet<Utf8PathBuf> {
+    let allows = |path: &str| settings.allow_conflicts.iter().any(|allowed| allowed.as_str() == path);
+    let placed = prepared.host.iter().filter(|placed| allows(&placed.file.path));
+    let mut allowed: BTreeSet<_> = placed.map(|placed| placed.at.clone()).collect();
+    let made = prepared
+        .made
+        .iter()
+        .filter(|(path, made)| allows(path) || made.host_file.as_deref().is_some_and(allows));
+    allowed.extend(made.map(|(path, _)| Utf8PathBuf::from(path.trim_start_matches('/'))));
+    let units = Utf8Path::new(place::UNIT_DIR);
+    for mount in prepared.mounts.iter().filter(|mount| allows(&mount.host_file)) {
+        allowed.insert(units.join(&mount.name));
+        allowed.extend(mount.links.iter().map(|(path, _)| units.join(path)));
+    }
+    allowed
 }
 
 /// The image's host files that the host image carries.
@@ -56,14 +76,10 @@ impl HostFiles {
         name: &ContainerName,
         tree: &ImageTree,
         settings: &Settings,
-        placed: &[HostPlaced],
-        contents: &BTreeMap<String, Vec<u8>>,
+        prepared: &Prepared,
     ) -> Result<Self> {
-        let mut files = Self::default();
-        for HostPlaced { at, file } in placed {
-            if settings.allow_conflicts.iter().any(|path| path.as_str() == file.path) {
-                files.allowed.insert(at.clone());
-            }
+        let mut files = Self { allowed: allowed(settings, prepared), ..Self::default() };
+        for HostPlaced { at, file } in &prepared.host {
             let brought = match &file.node {
                 HostNode::Directory(stat) => {
                     files.directories.push((at.clone(), Stat { mtime: None, ..stat.clone() }));
@@ -75,7 +91,7 @@ impl HostFiles {
                     Brought { stat: stat.clone(), body: Body::Link(text.to_owned()) }
                 }
                 HostNode::File { stat, content: Content::Template, .. } => {
-                    let bytes = contents.get(&file.path).cloned().unwrap_or_default();
+                    let bytes = prepared.contents.get(&file.path).cloned().unwrap_or_default();
                     Brought { stat: Stat { mtime: None, ..stat.clone() }, body: Body::Bytes(bytes) }
                 }
                 HostNode::File { stat, leaf, content: Content::AsItIs } => {

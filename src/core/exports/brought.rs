@@ -6,6 +6,9 @@ use super::{CONFIG, CONFIG_TEMPLATE, host_files, settings, tmpfiles, unit};
 use crate::tree::lookup::{Found, Resolved};
 use crate::tree::{ContentId, Dir, ImageTree, Leaf, Node, TreePath};
 
+/// The directory, relative to the image's root.
+pub const DIRECTORY: &str = "exports";
+
 /// Largest file of `/exports` that is read, and largest host file that is a template.
 pub const MAX_BYTES: u64 = 4 << 20;
 
@@ -63,7 +66,7 @@ impl Brought {
             (None, template) => template.map(Config::Template),
         };
         for name in ["rpm.spec", "rpm.spec.template", "container.rpm"] {
-            if exists(tree, &format!("exports/{name}"))? {
+            if exists(tree, &format!("exports/{name}")) {
                 warnings.push(format!("exports/{name} has no effect: no package is built or installed"));
             }
         }
@@ -75,18 +78,44 @@ impl Brought {
             warnings,
         };
         let nothing = Self { warnings: brought.warnings.clone(), ..Self::default() };
-        let any = brought != nothing || !brought.warnings.is_empty() || exists(tree, host_files::DIRECTORY)?;
+        let any = brought != nothing || !brought.warnings.is_empty() || exists(tree, host_files::DIRECTORY);
         Ok(any.then_some(brought))
     }
 }
 
-fn exists(tree: &ImageTree, path: &str) -> Result<bool> {
-    Ok(tree.node(&TreePath::parse(path.as_bytes())?).is_some())
+/// `/exports` of the image and where it lies, links followed within the image as a process in it would; `None` when it
+/// has no such directory.
+pub fn directory(tree: &ImageTree) -> Option<(TreePath, &Dir)> {
+    match tree.resolve(DIRECTORY.as_bytes()) {
+        Ok(Resolved { path, found: Found::Dir(dir) }) => Some((path, dir)),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// What an image without anything of ours seems to have meant for us.
+pub fn overlooked(tree: &ImageTree) -> Option<String> {
+    let has = |dir: &Dir, name: &str| dir.children.contains_key(name.as_bytes());
+    if directory(tree).is_none() && has(&tree.root, DIRECTORY) {
+        return Some(format!(
+            "/{DIRECTORY} of the image has no effect: it leads to no directory in the image"
+        ));
+    }
+    let Ok(Resolved { found: Found::Dir(dir), .. }) = tree.resolve(b"export") else { return None };
+    let ours = [CONFIG, CONFIG_TEMPLATE, settings::FILE, unit::FILE, tmpfiles::FILE, host_files::DIRECTORY];
+    let name = ours.iter().filter_map(|path| path.strip_prefix("exports/")).find(|name| has(dir, name))?;
+    let lone = !has(&tree.root, DIRECTORY);
+    lone.then(|| format!("/export/{name} of the image has no effect: the directory's name is /{DIRECTORY}"))
+}
+
+/// Whether there is an entry at `path`, which begins with `exports/`; itself not followed.
+pub(super) fn exists(tree: &ImageTree, path: &str) -> bool {
+    let name = path.strip_prefix("exports/").unwrap_or(path);
+    directory(tree).is_some_and(|(_, dir)| dir.children.contains_key(name.as_bytes()))
 }
 
 /// The bytes of the file at `path`, links followed within the image.
 fn content(tree: &ImageTree, path: &str, read: Read<'_>) -> Result<Option<Vec<u8>>> {
-    if !exists(tree, path)? {
+    if !exists(tree, path) {
         return Ok(None);
     }
     let doing = || format!("reading {path}");
@@ -122,12 +151,10 @@ pub fn contents(tree: &ImageTree) -> Vec<ContentId> {
             enter(leaf);
         }
     }
-    let mut waiting: Vec<&Dir> = Vec::new();
-    if let Some(Node::Dir(dir)) =
-        tree.root.children.iter().find(|(name, _)| name.as_bytes() == b"exports").map(|it| it.1)
-    {
-        waiting.push(dir);
-    }
+    // Either may be a link that leads elsewhere.
+    let host_files = tree.resolve(host_files::DIRECTORY.as_bytes()).ok();
+    let host_files = host_files.and_then(|it| if let Found::Dir(dir) = it.found { Some(dir) } else { None });
+    let mut waiting: Vec<&Dir> = directory(tree).map(|it| it.1).into_iter().chain(host_files).collect();
     while let Some(dir) = waiting.pop() {
         for node in dir.children.values() {
             match node {

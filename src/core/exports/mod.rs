@@ -7,8 +7,10 @@
 //! - [`variables`], [`values`]: variables; [`late`]: those that are bound when the container starts
 //! - [`config`], [`mod@unit`], [`tmpfiles`]: what rendered files must be, and what they ask of the host
 //! - [`lint`]: advice for authors, and where it belongs
+//! - [`boot_paths`]: what lines make, so that two containers' can be compared
 //! - [`sources`], [`targets`]: what is bound from the host, and what it is mounted on; [`host_files`]: what is put there
 
+pub mod boot_paths;
 pub mod brought;
 pub mod config;
 pub mod faults;

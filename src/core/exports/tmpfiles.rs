@@ -5,6 +5,7 @@ mod line;
 use super::faults::{BadLine, Faults};
 use super::template::Expanded;
 use line::Line;
+pub(super) use line::{MAKING, word};
 
 /// What messages call the file.
 pub const FILE: &str = "exports/tmpfiles.template";

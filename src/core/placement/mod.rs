@@ -152,8 +152,8 @@ pub enum Body {
 pub struct Bundle {
     /// The container; the staged contents of its image are known by it.
     pub name: ContainerName,
-    /// `rootfs`, mount targets included.
-    pub tree: ImageTree,
+    /// `rootfs`, mount targets included; none when the container's root lies elsewhere on the host.
+    pub tree: Option<ImageTree>,
     /// Everything else in the directory, by single names.
     pub files: BTreeMap<String, PlacedLeaf>,
 }
@@ -275,6 +275,7 @@ impl Adopted {
 impl Bundle {
     /// Bytes in regular files of the whole directory; hard links count once.
     pub fn bytes(&self) -> u64 {
-        self.tree.file_bytes() + self.files.values().map(PlacedLeaf::bytes).sum::<u64>()
+        self.tree.as_ref().map_or(0, ImageTree::file_bytes)
+            + self.files.values().map(PlacedLeaf::bytes).sum::<u64>()
     }
 }

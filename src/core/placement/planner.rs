@@ -1,6 +1,7 @@
 //! From what is embedded and what shall be to the list of changes.
 
 mod amend;
+mod boot;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,7 @@ pub struct Draft {
     pub record: Record,
     /// See [`EmbeddedContainer::inputs`].
     pub inputs: Digest,
-    /// `rootfs`, mount targets included.
+    /// `rootfs`, mount targets included; empty when it lies elsewhere.
     pub tree: ImageTree,
     /// How that comes into the target.
     pub root: Root,
@@ -41,7 +42,8 @@ pub struct Draft {
     pub placed: Vec<(Utf8PathBuf, PlacedLeaf)>,
     /// What happens when a unit of the host stands in its way.
     pub clash: Clash,
-    /// Paths at which a file or link of the host is put aside, whatever `clash` says.
+    /// Paths at which a file or link of the host is put aside, whatever `clash` says, and at which another container may have
+    /// the same.
     pub allowed: BTreeSet<Utf8PathBuf>,
 }
 
@@ -55,6 +57,8 @@ pub enum Root {
     Stands(Vec<(Utf8PathBuf, Change)>),
     /// This commit of the target's repository has it in the container's bundle.
     Adopted(String),
+    /// It does not: another directory of the host is the root, and the bundle has none.
+    Elsewhere,
 }
 
 /// `unit.replace`.
@@ -87,6 +91,8 @@ pub struct Planner<'a, G> {
     removals: Vec<(Utf8PathBuf, Change)>,
     directories: BTreeMap<Utf8PathBuf, Stat>,
     over: BTreeSet<Utf8PathBuf>,
+    leaving: BTreeSet<ContainerName>,
+    warnings: Vec<String>,
 }
 
 impl<'a, G: Ground> Planner<'a, G> {
@@ -102,6 +108,8 @@ impl<'a, G: Ground> Planner<'a, G> {
             removals: Vec::new(),
             directories: BTreeMap::new(),
             over: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -124,6 +132,7 @@ impl<'a, G: Ground> Planner<'a, G> {
         let name = record.name.clone();
         check_group(&self.present.embedded, &name, &record.group)?;
         standing::once(&name, &directories, &placed)?;
+        self.boot_paths(&record, &allowed)?;
         let old = self.present.records.get(&name);
         let files = files.into_iter().map(|(file, bytes)| {
             let leaf = match stats.remove(&file) {
@@ -268,7 +277,8 @@ impl<'a, G: Ground> Planner<'a, G> {
             return Ok(Planned { placement: Placement::default(), records: self.records });
         }
         let empty = self.next.containers.is_empty() && self.next.launcher.is_none();
-        let warnings = self.settle_labels()?;
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.extend(self.settle_labels()?);
         let vanishing = self.settle_directories(empty);
         let index = if empty {
             Change::Remove

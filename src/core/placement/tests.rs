@@ -2,11 +2,14 @@
 
 mod own;
 mod policy;
+mod shared;
 
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::record::{Embedded, ImageRecord, Launch, LaunchMode, Record, TreeRecord, VERSION, from_json};
+use crate::record::{
+    Embedded, ImageRecord, Launch, LaunchMode, Made, Record, TreeRecord, VERSION, from_json,
+};
 use crate::settings::{AbsolutePath, Duration, Fallback, Phase, Signal};
 
 /// A target in memory. Directories end in `/`.
@@ -83,9 +86,8 @@ impl Ground for Map {
     }
 }
 
-fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
-    let name: ContainerName = name.parse().unwrap();
-    let launch = Launch {
+fn launch() -> Launch {
+    Launch {
         mode: LaunchMode::Detached,
         phase: Phase::MultiUser,
         stop_signal: Signal::term(),
@@ -95,7 +97,11 @@ fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
         empty_if_missing: Vec::new(),
         environment_files: Vec::new(),
         credentials: false,
-    };
+    }
+}
+
+fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
+    let name: ContainerName = name.parse().unwrap();
     let image = ImageRecord {
         source: format!("oci:{name}"),
         index: None,
@@ -123,10 +129,12 @@ fn draft(name: &str, group: &str, unit: &str, clash: Clash) -> Draft {
         update: None,
         runtime: AbsolutePath::try_from("/usr/bin/runc".to_owned()).unwrap(),
         fallback: Fallback::None,
-        launch,
+        launch: launch(),
+        rootfs: None,
         tree,
         files: BTreeMap::new(),
         placed: BTreeMap::new(),
+        made: BTreeMap::new(),
     };
     let link = format!("usr/lib/systemd/system/multi-user.target.wants/{name}.service");
     Draft {
@@ -333,86 +341,4 @@ fn a_launcher_stays_until_it_is_removed_alone() {
     let mut foreign = Map::host().with("usr/bin/sysctr", PlacedLeaf::of(b"theirs".to_vec()));
     let error = launch(&mut foreign, &|planner| planner.put_launcher(b"ELF".to_vec())).unwrap_err();
     assert!(error.to_string().starts_with("adding the launcher: /usr/bin/sysctr exists"), "{error}");
-}
-
-#[test]
-fn an_equal_file_is_shared_where_it_is_allowed_and_goes_with_the_last() {
-    let theirs = PlacedFile {
-        bytes: b"host".to_vec(),
-        mode: 0o600,
-        mtime: Some(Mtime { seconds: 7, nanoseconds: 8 }),
-    };
-    let path = Utf8Path::new("usr/bin/app");
-    let with = |name: &str, text: &str, allowed: bool| {
-        let mut draft = draft(name, "g", "[Unit]", Clash::Refuse);
-        draft.placed.push((path.into(), PlacedLeaf::of(text.into())));
-        draft.allowed.extend(allowed.then(|| path.to_owned()));
-        draft
-    };
-    let before = Map::host().with(path.as_str(), PlacedLeaf::File(theirs));
-    // In one compose or one after another, removed in either order.
-    for order in [["one", "two"], ["two", "one"]] {
-        for together in [true, false] {
-            let mut map = before.clone();
-            let drafts = || vec![with("one", "x", true), with("two", "x", true)];
-            if together {
-                embed(&mut map, drafts(), &[]).unwrap();
-            } else {
-                for draft in drafts() {
-                    embed(&mut map, vec![draft], &[]).unwrap();
-                }
-            }
-            assert_eq!(map.0[path], PlacedLeaf::of(b"x".to_vec()));
-            embed(&mut map, vec![], &order[..1]).unwrap();
-            assert_eq!(map.0[path], PlacedLeaf::of(b"x".to_vec()));
-            embed(&mut map, vec![], &order[1..]).unwrap();
-            assert_eq!(map, before, "{order:?} {together}");
-        }
-    }
-    let mut map = before.clone();
-    let error = |map: &mut Map, draft| embed(map, vec![draft], &[]).unwrap_err().to_string();
-    embed(&mut map, vec![with("one", "x", true)], &[]).unwrap();
-    assert_eq!(
-        error(&mut map, with("two", "y", true)),
-        "placing container two: /usr/bin/app belongs to container one already, and differs"
-    );
-    assert_eq!(
-        error(&mut map, with("two", "x", false)),
-        "placing container two: /usr/bin/app belongs to container one already"
-    );
-}
-
-#[test]
-fn a_directory_of_host_files_is_shared_when_it_is_the_same_and_goes_with_the_last() {
-    let with = |name: &str, mode: u16| {
-        let file = Brought { stat: Stat::implied(0o640), body: Body::Bytes(name.as_bytes().to_vec()) };
-        let mut draft = draft(name, "g", "[Unit]", Clash::Refuse);
-        draft.directories.push(("etc/app".into(), Stat { uid: 7, ..Stat::implied(mode) }));
-        draft.placed.push((format!("etc/app/{name}").into(), PlacedLeaf::Brought(Box::new(file))));
-        draft
-    };
-    let before = Map::host();
-    let present = Present::read(&before).unwrap();
-    let mut planner = Planner::new(&before, &present);
-    planner.embed(with("one", 0o750)).unwrap();
-    let error = planner.embed(with("two", 0o755)).unwrap_err().to_string();
-    assert_eq!(error, "placing container two: /etc/app belongs to container one already, and differs");
-
-    let mut planner = Planner::new(&before, &present);
-    planner.embed(with("one", 0o750)).unwrap();
-    planner.embed(with("two", 0o750)).unwrap();
-    let planned = planner.finish().unwrap();
-    let made: Vec<_> = planned.placement.changes.iter().filter(|(path, _)| path == "etc/app").collect();
-    assert!(matches!(&made[..], [(_, Change::MakeDirectory(stat))] if stat.uid == 7 && stat.mode == 0o750));
-    let mut after = Map::host();
-    after.apply(&planned.placement);
-
-    let present = Present::read(&after).unwrap();
-    let removed = |names: &[&str]| {
-        let mut planner = Planner::new(&after, &present);
-        names.iter().for_each(|name| planner.remove(&name.parse().unwrap()).unwrap());
-        let changes = planner.finish().unwrap().placement.changes;
-        changes.iter().any(|(path, change)| path == "etc/app" && matches!(change, Change::RemoveDirectory))
-    };
-    assert!(!removed(&["one"]) && removed(&["one", "two"]));
 }

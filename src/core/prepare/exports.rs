@@ -1,7 +1,9 @@
 //! The road of an image with `/exports`: its own configuration, unit and tmpfiles, and files for the host.
 
 mod also;
+mod boot;
 mod given;
+mod kernel;
 mod own;
 mod strangers;
 
@@ -23,10 +25,9 @@ use crate::exports::lint::Places;
 use crate::exports::targets::{Needed, missing};
 use crate::exports::unit::{self, Install, Runs};
 use crate::exports::values::BuiltIns;
-use crate::exports::{self, CONFIG_TEMPLATE, Form, Rendered, Source, late, render, sources, tmpfiles};
+use crate::exports::{self, CONFIG_TEMPLATE, Form, Rendered, Source, late, render, tmpfiles};
 use crate::place;
 use crate::record::{LaunchMode, to_json};
-use crate::settings::values::CAPABILITIES;
 use crate::settings::{AbsolutePath, Settings};
 use crate::tree::Stat;
 use crate::units;
@@ -65,12 +66,13 @@ pub(super) fn prepare(input: &Input<'_>, brought: &Brought) -> Result<Prepared> 
     let settings = input.source.settings;
     let mut warnings = Vec::new();
     let labels = labels::read(&input.source.image.labels, &mut warnings);
-    let rendered = source(input, brought, labels.as_ref().ok(), &mut warnings, render);
+    let rendered =
+        source(input, brought, labels.as_ref().ok(), &mut warnings, render).and_then(|rendered| rendered);
     let (_, rendered) = Faults::both(labels, rendered)?;
     let unit = rendered.unit.as_ref().map(|_| input.source.name.unit());
-    let bundle = bundle_of(input);
     let allowed: Vec<String> = settings.allow_conflicts.iter().map(|path| path.as_str().to_owned()).collect();
-    let seeding = Seeding { unit: unit.as_deref(), bundle: &bundle, allow_conflicts: &allowed };
+    let factory = Utf8Path::new("/").join(place::FACTORY_DIR);
+    let seeding = Seeding { unit: unit.as_deref(), factory: &factory, allow_conflicts: &allowed };
     let host = host_files::decide(&GroundOf(input.target), &rendered.host_files, &seeding);
     let heeded = Faults::both(given::unused(settings, &rendered), given::refuse(settings, &rendered));
     let (_, host) = Faults::both(heeded, host)?;
@@ -81,7 +83,7 @@ pub(super) fn prepare(input: &Input<'_>, brought: &Brought) -> Result<Prepared> 
 /// Where the lines of what the image brings come from.
 pub(super) fn places(input: &Input<'_>, brought: &Brought) -> Places {
     let labels = labels::read(&input.source.image.labels, &mut Vec::new());
-    source(input, brought, labels.as_ref().ok(), &mut Vec::new(), exports::places)
+    source(input, brought, labels.as_ref().ok(), &mut Vec::new(), exports::places).unwrap_or_default()
 }
 
 /// The bundle on the host.
@@ -96,9 +98,10 @@ fn source<T>(
     labels: Option<&Labels>,
     warnings: &mut Vec<String>,
     then: impl FnOnce(&Source<'_>) -> T,
-) -> T {
+) -> Result<T> {
     let settings = input.source.settings;
-    then(&Source {
+    let capabilities = kernel::capabilities(input.target, brought, warnings)?;
+    Ok(then(&Source {
         brought,
         tree: input.source.tree,
         read: input.read,
@@ -108,7 +111,7 @@ fn source<T>(
             runtime: input.runtime,
             image_name: input.image_name,
             image: input.config,
-            capabilities: &CAPABILITIES,
+            capabilities,
             form: Form::Detached,
         },
         set: &settings.set,
@@ -117,7 +120,7 @@ fn source<T>(
         stop_signal: &bundle::stop_signal(&input.source, warnings),
         stop_timeout: units::stop_timeout(settings),
         root: root(settings),
-    })
+    }))
 }
 
 /// Where the root lies.
@@ -141,13 +144,8 @@ impl Road<'_> {
             prepared.files.insert(late::TEMPLATE_FILE.to_owned(), (template.clone(), Stat::implied(0o644)));
             prepared.files.insert(late::VALUES_FILE.to_owned(), (to_json(kept), Stat::implied(0o644)));
         }
-        for (name, file) in &self.host.kept {
-            let bytes = self.rendered.contents.get(&file.path).cloned().unwrap_or_default();
-            prepared.files.insert(name.clone(), (bytes, Stat { mtime: None, ..file.stat().clone() }));
-        }
-        if input.source.settings.rootfs.is_some() {
-            prepared.mount_targets.clear();
-        }
+        prepared.made = self.made(prepared.tmpfiles.as_deref().unwrap_or_default());
+        self.tell_idle_allowances(&prepared);
         self.warnings.extend(self.strangers()?);
         self.warnings.append(&mut prepared.warnings);
         prepared.warnings = unique(self.warnings);
@@ -210,6 +208,9 @@ impl Road<'_> {
         mounts: &Mounts,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<MountTarget>> {
+        if self.input.source.settings.rootfs.is_some() {
+            return Ok(Vec::new());
+        }
         let kind = |mount: &Mount| match mount.place {
             Place::Only(kind) | Place::Else(kind) => kind,
         };
@@ -290,50 +291,6 @@ impl Road<'_> {
             Form::Foreground => LaunchMode::Foreground,
             Form::Notify => LaunchMode::Notify,
         }
-    }
-
-    /// All lines of the container, and what they and the target's make.
-    fn tmpfiles(
-        &self,
-        asks: Option<&Asks>,
-        warnings: &mut Vec<String>,
-    ) -> Result<(Option<Vec<u8>>, Vec<tmpfiles::Made>)> {
-        let own = self.rendered.tmpfiles.as_ref();
-        let own_text = own.and_then(|own| own.text.as_deref()).unwrap_or_default();
-        let name = place::tmpfiles_name(self.input.source.name);
-        let directory = Utf8Path::new(place::TMPFILES_DIR);
-        let mut made = Vec::new();
-        for file in self.input.target.names(directory)? {
-            if file.ends_with(".conf") && file != name {
-                let lines = self.input.target.read(&directory.join(file), MAX_TEXT_BYTES)?;
-                made.extend(tmpfiles::made(&lines.unwrap_or_default()));
-            }
-        }
-        let (mut text, clashes) = tmpfiles::without_clashes(own_text, &made);
-        let told = |path| {
-            format!(
-                "{}: {path} is something else by the target's own lines; the line is left out",
-                tmpfiles::FILE
-            )
-        };
-        warnings.extend(clashes.iter().map(told));
-        text.extend_from_slice(self.host.tmpfiles.as_bytes());
-        made.splice(0..0, tmpfiles::made(&text));
-        if let Some(asks) = asks {
-            let mut makes: Vec<String> = made.iter().map(|made| made.path.clone()).collect();
-            makes.extend(self.rendered.host_files.iter().map(|file| file.path.clone()));
-            let exists = |path: &str| Ok(self.input.target.kind(path)? != Kind::Missing);
-            let unknown = sources::unknown(asks, &makes, &exists)?;
-            if own.is_some() {
-                warnings.extend(sources::told(&unknown));
-            } else {
-                let automatic = sources::automatic(&unknown, self.input.source.tree);
-                warnings.extend(automatic.warnings);
-                text.extend_from_slice(automatic.lines.as_bytes());
-                made.extend(tmpfiles::made(automatic.lines.as_bytes()));
-            }
-        }
-        Ok((Some(text).filter(|text| !text.is_empty()), made))
     }
 
     /// Unit, links and preset: the image's with the manifest's word over it, or by the user's template.

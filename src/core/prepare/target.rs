@@ -1,9 +1,12 @@
 //! What preparing a container asks about its target. The composer answers by the root that it writes into.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use camino::Utf8Path;
 
 use crate::exports::host_files::{Ground, Lies, Rights};
+use crate::name::ContainerName;
 use crate::place;
 use crate::record::{Placed, Record};
 
@@ -55,18 +58,23 @@ pub trait Target {
     }
 }
 
-/// A target as it would be without what one container has put there.
+/// A target without what containers have put there. What another container has at a path is the planner's to tell, which knows
+/// its name.
 pub struct Without<'a> {
     /// The target.
     pub target: &'a dyn Target,
-    /// The container's record, if it is embedded.
-    pub own: Option<&'a Record>,
+    /// The containers' records.
+    pub records: &'a BTreeMap<ContainerName, Record>,
 }
 
 impl Target for Without<'_> {
     fn lies(&self, path: &Utf8Path) -> Result<Lies> {
-        let own = self.own.and_then(|record| Some((record, record.placed.get(path)?)));
-        match own {
+        let absolute = format!("/{path}");
+        // A root that was booted once has what containers made then.
+        if self.records.values().any(|record| record.made.contains_key(&absolute)) {
+            return Ok(Lies::Nothing);
+        }
+        match self.records.values().find_map(|record| Some((record, record.placed.get(path)?))) {
             None => self.target.lies(path),
             Some((_, Placed::Directory { .. })) => Ok(Lies::Nothing),
             Some((_, Placed::Link { replaced: Some(text), .. })) => Ok(Lies::Link(text.clone())),

@@ -354,10 +354,11 @@ pub struct Settings {
     pub runtime: String,
     /// See [`Fallback`].
     pub fallback: Fallback,
-    /// A directory of the host that is the root instead of the image's.
+    /// A directory of the host that is the root instead of the image's, which is not embedded then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootfs: Option<AbsolutePath>,
-    /// Host files that may take the place of the target's.
+    /// Host files that may take the place of the target's and that other containers may bring, too, if they are equal; paths
+    /// that lines of tmpfiles.d may make otherwise than another container's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_conflicts: Vec<AbsolutePath>,
     /// Values for templates.

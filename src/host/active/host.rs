@@ -94,6 +94,20 @@ impl Host {
         Ok(Some(record))
     }
 
+    /// The records of everything that is embedded.
+    ///
+    /// # Errors
+    /// When one can't be read.
+    pub fn embedded_records(&self) -> Result<BTreeMap<ContainerName, Record>> {
+        let mut records = BTreeMap::new();
+        for name in names(&self.path(place::EMBEDDED_DIR))?.iter().filter_map(|name| name.parse().ok()) {
+            if let Some(record) = self.embedded(&name)? {
+                records.insert(name, record);
+            }
+        }
+        Ok(records)
+    }
+
     /// What was switched to.
     pub fn link(&self, name: &ContainerName) -> Link {
         let path = self.active_dir().join(name.as_str());

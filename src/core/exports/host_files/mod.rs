@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::brought;
 use super::settings::{ImageSettings, normalized};
+use crate::tree::lookup::{Found, Resolved};
 use crate::tree::path::quoted;
 use crate::tree::{Dir, ImageTree, Leaf, LeafId, Node, Stat, TreePath};
 pub use ground::{Ground, Lies, Rights};
@@ -66,6 +68,11 @@ impl HostFile {
             HostNode::Directory(stat) | HostNode::File { stat, .. } | HostNode::Symlink(stat, _) => stat,
         }
     }
+
+    /// Whether it is a file that may be run.
+    pub fn is_program(&self) -> bool {
+        matches!(&self.node, HostNode::File { stat, .. } if stat.mode & 0o111 != 0)
+    }
 }
 
 /// Where `path` goes: rebuilt component by component, each prefix replaced when `renames` has it, the replacement being
@@ -94,14 +101,18 @@ pub fn list(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<HostFile>> {
     let renames = checked(renames)?;
-    let start = TreePath::parse(DIRECTORY.as_bytes())?;
-    let dir = match tree.node(&start) {
-        None => return Ok(Vec::new()),
-        Some(Node::Dir(dir)) => dir,
-        Some(Node::Leaf(_)) => bail!("reading /{DIRECTORY}: it is no directory"),
+    if !brought::exists(tree, DIRECTORY) {
+        return Ok(Vec::new());
+    }
+    let Resolved { path: start, found } =
+        tree.resolve(DIRECTORY.as_bytes()).with_context(|| format!("reading /{DIRECTORY}"))?;
+    let dir = match found {
+        Found::Dir(dir) => dir,
+        Found::File(_) => bail!("reading /{DIRECTORY}: it is no directory"),
+        Found::Missing => bail!("reading /{DIRECTORY}: it is a link that leads to nothing in the image"),
     };
-    let mut listing = Listing { tree, settings, renames: &renames, files: BTreeMap::new() };
-    listing.walk(dir, &start, "")?;
+    let mut listing = Listing { tree, settings, renames: &renames, start, files: BTreeMap::new() };
+    listing.walk(dir, &listing.start.clone(), "")?;
     listing.check_parents()?;
     for (from, _) in renames.iter().filter(|(from, _)| !listing.matched(from)) {
         warnings.push(format!("{}: renameFiles: no host file lies at {from}", super::settings::FILE));
@@ -109,7 +120,8 @@ pub fn list(
     for path in &settings.installed_files_template {
         let is_template =
             |file: &&HostFile| matches!(file.node, HostNode::File { content: Content::Template, .. });
-        let host = |file: &HostFile| normalized(&original(&file.from)).as_deref() == Some(path.as_str());
+        let host =
+            |file: &HostFile| normalized(&listing.original(&file.from)).as_deref() == Some(path.as_str());
         if !listing.files.values().filter(is_template).any(|file| file.path == *path || host(file)) {
             warnings.push(format!(
                 "{}: installedFilesTemplate: no regular host file lies at {path}",
@@ -118,12 +130,6 @@ pub fn list(
         }
     }
     Ok(listing.files.into_values().collect())
-}
-
-/// A host file's path before renaming.
-fn original(from: &TreePath) -> String {
-    let text = String::from_utf8_lossy(from.as_bytes());
-    text.strip_prefix(DIRECTORY).unwrap_or_default().to_owned()
 }
 
 fn checked(renames: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
@@ -143,6 +149,8 @@ struct Listing<'a> {
     tree: &'a ImageTree,
     settings: &'a ImageSettings,
     renames: &'a BTreeMap<String, String>,
+    /// Where they lie, links followed.
+    start: TreePath,
     files: BTreeMap<Utf8PathBuf, HostFile>,
 }
 
@@ -214,10 +222,17 @@ impl Listing<'_> {
         Ok(())
     }
 
+    /// A host file's path before renaming.
+    fn original(&self, from: &TreePath) -> String {
+        let text = String::from_utf8_lossy(from.as_bytes());
+        let below = text.strip_prefix(&*String::from_utf8_lossy(self.start.as_bytes())).unwrap_or_default();
+        format!("/{}", below.trim_start_matches('/'))
+    }
+
     /// Whether a key of `renameFiles` had an effect: something lies at it, or at what another key makes of it.
     fn matched(&self, key: &str) -> bool {
         let key = Utf8Path::new(key);
-        self.files.values().any(|file| Utf8PathBuf::from(original(&file.from)).starts_with(key))
+        self.files.values().any(|file| Utf8PathBuf::from(self.original(&file.from)).starts_with(key))
             || self.renames.values().any(|to| key.starts_with(to))
     }
 }

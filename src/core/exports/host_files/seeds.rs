@@ -1,5 +1,6 @@
 //! Host files decided: what the host image carries, what systemd-tmpfiles makes at boot below `/var`, and which programs
-//! are bound there from the bundle, since a copy would never change again.
+//! are bound there, since a copy would never change again. What is copied or bound lies in the host image, too, by its path
+//! below [`Seeding::factory`], as systemd's own seeds do.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::ground::{Ground, Keeper, Lies, Rights, keeper};
 use super::mount_unit::{self, MountUnit};
-use super::{Content, HostFile, HostNode};
-use crate::digest::Digest;
-use crate::place;
+use super::{HostFile, HostNode};
 use crate::tree::Stat;
 use crate::tree::path::quoted;
 
@@ -18,8 +17,8 @@ use crate::tree::path::quoted;
 pub struct Seeding<'a> {
     /// The container's unit, if it has one; bound programs come before it.
     pub unit: Option<&'a str>,
-    /// The bundle on the host, absolute.
-    pub bundle: &'a Utf8Path,
+    /// Where the host keeps what is copied and bound, absolute.
+    pub factory: &'a Utf8Path,
     /// Host paths at which the manifest lets a file of the target be replaced.
     pub allow_conflicts: &'a [String],
 }
@@ -40,8 +39,8 @@ pub struct Decided {
     pub placed: Vec<Placed>,
     /// tmpfiles.d(5) lines for what lies below `/var`.
     pub tmpfiles: String,
-    /// Rendered files that those lines copy, or programs that are rendered: file name in the bundle directory → host file.
-    pub kept: BTreeMap<String, HostFile>,
+    /// The host files that those lines and [`Self::mounts`] make, by absolute path.
+    pub seeds: BTreeMap<Utf8PathBuf, HostFile>,
     /// Units that bind programs.
     pub mounts: Vec<MountUnit>,
     /// What the user should know.
@@ -63,12 +62,7 @@ pub fn decide(ground: &impl Ground, files: &[HostFile], seeding: &Seeding<'_>) -
         }
         match kept {
             Keeper::Image(at) => decided.place(ground, at, file, seeding)?,
-            Keeper::Machine(at) => decided.seed(&at, file, seeding)?,
-        }
-    }
-    for allowed in seeding.allow_conflicts {
-        if !files.iter().any(|file| file.path == *allowed) {
-            decided.warnings.push(format!("allow_conflicts: the image has no host file {allowed}"));
+            Keeper::Machine(at) => decided.seed(ground, &at, file, seeding)?,
         }
     }
     Ok(decided)
@@ -149,19 +143,25 @@ impl Decided {
     }
 
     /// Below `/var`, lines of systemd-tmpfiles make what is missing at boot and leave alone what is there.
-    fn seed(&mut self, at: &Utf8Path, file: &HostFile, seeding: &Seeding<'_>) -> Result<()> {
+    fn seed(
+        &mut self,
+        ground: &impl Ground,
+        at: &Utf8Path,
+        file: &HostFile,
+        seeding: &Seeding<'_>,
+    ) -> Result<()> {
         let stat = file.stat();
         // `:` spares a directory that the machine has already; without it systemd would set mode and owner at each boot.
         let once = |stat: &Stat| format!(":{:04o} :{} :{}", stat.mode, stat.uid, stat.gid);
         let path = super::super::tmpfiles::field(at.as_str());
-        // What is bound from the bundle has them.
-        let copied = !matches!(&file.node, HostNode::File { stat, .. } if stat.mode & 0o111 != 0);
-        if copied && stat.xattrs.is_some() {
+        // What is bound from the host image has them.
+        if !file.is_program() && stat.xattrs.is_some() {
             self.warnings.push(format!("{}: extended attributes do not reach {at}", file.path));
         }
+        self.spare(ground, at, file, seeding)?;
         match &file.node {
             // `/var/lib` and its like are every host's own.
-            HostNode::Directory(_) if at.components().count() <= 3 => {}
+            HostNode::Directory(_) if at.components().count() <= 3 => return Ok(()),
             HostNode::Directory(stat) => self.line(&format!("d {path} {} - -", once(stat))),
             HostNode::Symlink(_, target) => {
                 let Ok(target) = std::str::from_utf8(target) else {
@@ -172,45 +172,54 @@ impl Decided {
                 }
                 self.line(&format!("L {path} - - - - {}", target.replace('%', "%%")));
             }
-            HostNode::File { stat, content, .. } => {
-                let source = self.source(file, *content, seeding.bundle);
-                if stat.mode & 0o111 == 0 {
-                    // A copy has its source's mode and owner. What we render is root's, so another owner must be said.
-                    let owner = match content {
-                        Content::Template if (stat.uid, stat.gid) != (0, 0) => {
-                            format!("{:04o} {} {}", stat.mode, stat.uid, stat.gid)
-                        }
-                        _ => "- - -".to_owned(),
-                    };
-                    let source = source.as_str().replace('%', "%%");
-                    self.line(&format!("C {path} {owner} - {source}"));
-                } else {
+            HostNode::File { .. } => {
+                let source = Utf8PathBuf::from(format!("{}{at}", seeding.factory));
+                let kept = Utf8PathBuf::from(source.as_str().trim_start_matches('/'));
+                self.place(ground, kept, file, seeding)?;
+                if file.is_program() {
                     self.line(&format!("f {path} 0000 0 0 - -"));
-                    self.mounts.push(mount_unit::bind(&source, at, seeding.unit));
+                    self.mounts.push(mount_unit::bind(&source, at, seeding.unit, &file.path));
+                } else {
+                    // A copy has its source's mode and owner.
+                    self.line(&format!("C {path} - - - - {}", source.as_str().replace('%', "%%")));
                 }
             }
         }
+        self.seeds.insert(at.to_owned(), file.clone());
         Ok(())
+    }
+
+    /// What the target itself has below `/var` stays, so the image's would never get there.
+    fn spare(
+        &mut self,
+        ground: &impl Ground,
+        at: &Utf8Path,
+        file: &HostFile,
+        seeding: &Seeding<'_>,
+    ) -> Result<()> {
+        let directory = matches!(file.node, HostNode::Directory(_));
+        let allowed = seeding.allow_conflicts.contains(&file.path);
+        match (ground.lies(Utf8Path::new(at.as_str().trim_start_matches('/')))?, directory) {
+            (Lies::Nothing, _) | (Lies::Directory | Lies::Link(_), true) => Ok(()),
+            (Lies::File, false) if allowed && file.is_program() => Ok(()),
+            (Lies::File | Lies::Link(_), false) if allowed => {
+                self.warnings.push(format!("host file {}: the target's own {at} stays", file.path));
+                Ok(())
+            }
+            (Lies::File | Lies::Link(_), false) => bail!(
+                "placing host file {}: the target has {at}, and what is there below /var stays; remove it from the target, \
+                 or put it into allow_conflicts if that is well",
+                file.path
+            ),
+            (Lies::File | Lies::Directory | Lies::Other, _) => bail!(
+                "placing host file {}: the target has something else at {at}; remove it from the target",
+                file.path
+            ),
+        }
     }
 
     fn line(&mut self, line: &str) {
         self.tmpfiles.push_str(line);
         self.tmpfiles.push('\n');
-    }
-
-    /// Where a file's bytes lie on the host: in the container's root, or rendered beside it.
-    fn source(&mut self, file: &HostFile, content: Content, bundle: &Utf8Path) -> Utf8PathBuf {
-        match content {
-            Content::AsItIs => {
-                bundle.join(place::ROOTFS).join(String::from_utf8_lossy(file.from.as_bytes()).as_ref())
-            }
-            Content::Template => {
-                let digest = Digest::of(file.path.as_bytes()).to_string();
-                let hex = digest.split_once(':').map_or(digest.as_str(), |(_, hex)| hex);
-                let name = format!("host-file-{}", &hex[..16]);
-                self.kept.insert(name.clone(), file.clone());
-                bundle.join(name)
-            }
-        }
     }
 }

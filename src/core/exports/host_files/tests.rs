@@ -158,11 +158,8 @@ fn renames_that_lead_nowhere_are_refused() {
 fn decided(entries: &[&str], target: &[&str], templates: &[&str], allow: &[&str]) -> Result<Decided> {
     let files = list(&tree(entries), &settings(templates), &BTreeMap::new(), &mut Vec::new())?;
     let allow: Vec<String> = allow.iter().map(|path| (*path).to_owned()).collect();
-    let seeding = Seeding {
-        unit: Some("web.service"),
-        bundle: "/usr/lib/containers/atomic/web".into(),
-        allow_conflicts: &allow,
-    };
+    let seeding =
+        Seeding { unit: Some("web.service"), factory: "/usr/share/factory".into(), allow_conflicts: &allow };
     decide(&Listed::new(target), &files, &seeding)
 }
 
@@ -188,34 +185,42 @@ fn the_host_image_gets_what_it_can_carry_and_the_machine_the_rest() {
     let target = ["usr/", "usr/etc/", "usr/share/", "opt -> var/opt", "var/"];
     let decided = decided(&entries, &target, &["/var/lib/app/rendered"], &["/nothing"]).unwrap();
     let placed: Vec<_> = decided.placed.iter().map(|placed| placed.at.as_str()).collect();
-    assert_eq!(placed, ["usr/etc/app.conf", "usr/share/new", "usr/share/new/x"]);
+    let seeds = ["opt/bin/tool", "lib/app/rendered", "lib/app/state%1"];
+    let mut expected = vec!["usr/etc/app.conf".to_owned()];
+    expected.push(format!("usr/share/factory/var/{}", seeds[0]));
+    expected.extend(["usr/share/new", "usr/share/new/x"].map(str::to_owned));
+    expected.extend(seeds[1..].iter().map(|path| format!("usr/share/factory/var/{path}")));
+    assert_eq!(placed, expected);
     assert_eq!(
         decided.tmpfiles,
         "d /var/opt/bin :0755 :0 :0 - -\n\
          f /var/opt/bin/tool 0000 0 0 - -\n\
          d /var/lib/app :0755 :0 :0 - -\n\
          L /var/lib/app/l - - - - a b\n\
-         C /var/lib/app/rendered 0644 996 994 - /usr/lib/containers/atomic/web/host-file-395d96adccb5e92a\n\
-         C /var/lib/app/state%%1 - - - - /usr/lib/containers/atomic/web/rootfs/exports/hostfs/var/lib/app/state%%1\n"
+         C /var/lib/app/rendered - - - - /usr/share/factory/var/lib/app/rendered\n\
+         C /var/lib/app/state%%1 - - - - /usr/share/factory/var/lib/app/state%%1\n"
     );
     assert_eq!(
         super::super::tmpfiles::check(&Expanded::literal(decided.tmpfiles.as_bytes())).unwrap().makes.len(),
         6
     );
-    assert_eq!(
-        decided.kept.values().map(|file| file.path.as_str()).collect::<Vec<_>>(),
-        ["/var/lib/app/rendered"]
-    );
+    let seeds = |path: &str| decided.seeds.get(Utf8Path::new(path)).map(|file| file.path.as_str());
+    assert_eq!(seeds("/var/opt/bin/tool"), Some("/opt/bin/tool"));
+    assert_eq!((decided.seeds.len(), seeds("/var/lib")), (6, None));
     assert_eq!(decided.mounts.len(), 1);
     assert_eq!(decided.mounts[0].name, "var-opt-bin-tool.mount");
     assert_eq!(
         decided.mounts[0].links[0],
         ("web.service.wants/var-opt-bin-tool.mount".into(), "../var-opt-bin-tool.mount".into())
     );
-    assert!(decided.mounts[0].text.contains(
-        "What=/usr/lib/containers/atomic/web/rootfs/exports/hostfs/opt/bin/tool\nWhere=/var/opt/bin/tool\n"
-    ));
-    assert_eq!(decided.warnings, ["allow_conflicts: the image has no host file /nothing"]);
+    assert!(
+        decided.mounts[0]
+            .text
+            .contains("What=/usr/share/factory/var/opt/bin/tool\nWhere=/var/opt/bin/tool\n")
+    );
+    let drop_in = "var-opt-bin-tool.mount.d/50-sysctr-web.conf";
+    assert_eq!(decided.mounts[0].drop_in, Some((drop_in.into(), "[Unit]\nBefore=web.service\n".to_owned())));
+    assert_eq!(decided.warnings, [""; 0]);
 }
 
 #[test]
@@ -283,7 +288,7 @@ fn attributes_are_missed_only_where_a_file_is_copied() {
             stat.xattrs = Some(Box::new([(b"user.x"[..].into(), b"1"[..].into())].into()));
         }
     }
-    let seeding = Seeding { unit: None, bundle: "/b".into(), allow_conflicts: &[] };
+    let seeding = Seeding { unit: None, factory: "/f".into(), allow_conflicts: &[] };
     let decided = decide(&Listed::new(&["var/"]), &files, &seeding).unwrap();
     assert_eq!(decided.warnings, ["/var/lib/copied: extended attributes do not reach /var/lib/copied"]);
 }

@@ -97,7 +97,7 @@ pub fn render(source: &Source<'_>) -> Result<Rendered> {
     warnings.extend(config.iter().flat_map(|config| config.warnings.iter().cloned()));
     warnings.extend(unit.iter().flat_map(|unit| unit.warnings.iter().cloned()));
     let wanted = settings.container_service == ContainerService::Wanted;
-    let kept = kept(source, &values, &host).filter(|_| wanted);
+    let kept = kept(source, &settings, &values, &host).filter(|_| wanted);
     let Host { files: host_files, contents, .. } = host;
     Ok(Rendered { settings, config, unit, form, tmpfiles, host_files, contents, kept, unused, warnings })
 }
@@ -296,10 +296,16 @@ struct Host {
     templates: Vec<(String, Vec<u8>)>,
 }
 
-fn kept(source: &Source<'_>, values: &Values, host: &Host) -> Option<(Vec<u8>, Kept)> {
+fn kept(
+    source: &Source<'_>,
+    settings: &ImageSettings,
+    values: &Values,
+    host: &Host,
+) -> Option<(Vec<u8>, Kept)> {
     let Some(Config::Template(text)) = &source.brought.config else { return None };
     let mut others: Vec<(&str, &[u8])> = vec![(unit::FILE, service(source))];
     others.extend(source.brought.tmpfiles.iter().map(|text| (tmpfiles::FILE, text.as_slice())));
+    others.extend(settings.rename_files.values().map(|text| (settings::FILE, text.as_bytes())));
     others.extend(host.templates.iter().map(|(file, text)| (file.as_str(), text.as_slice())));
     Some((text.clone(), late::Kept::new(text, values, source.root, &others)))
 }

@@ -52,6 +52,25 @@ impl Image {
         image
     }
 
+    /// Moves a directory to `usr/share/NAME` and leaves a link with this text.
+    fn link(mut self, path: &str, text: &str) -> Self {
+        let path = crate::tree::TreePath::parse(path.as_bytes()).unwrap();
+        let (parent, name) = (path.parent().unwrap(), path.file_name().unwrap());
+        let taken = self.tree.dir_mut(&parent).unwrap().children.remove(&name).unwrap();
+        for dir in ["usr", "usr/share"] {
+            let dir = crate::tree::TreePath::parse(dir.as_bytes()).unwrap();
+            if self.tree.node(&dir).is_none() {
+                self.tree.insert_directory(&dir).unwrap();
+            }
+        }
+        let share = crate::tree::TreePath::parse(b"usr/share").unwrap();
+        self.tree.dir_mut(&share).unwrap().children.insert(name.clone(), taken);
+        let link = Leaf::Symlink { stat: Stat::implied(0o777), target: text.as_bytes().into() };
+        let link = crate::tree::Node::Leaf(self.tree.add_leaf(link));
+        self.tree.dir_mut(&parent).unwrap().children.insert(name, link);
+        self
+    }
+
     fn read(&self, leaf: &Leaf) -> Result<Vec<u8>> {
         match leaf {
             Leaf::File { content: Some(id), .. } => Ok(self.contents[id.ordinal as usize].clone()),
@@ -215,4 +234,75 @@ fn the_type_counts_that_a_variable_gives() {
         let text = rendered.unit.unwrap().text;
         assert_eq!(text.contains("NotifyAccess=all"), form == Form::Notify, "{text}");
     }
+}
+#[test]
+fn links_are_followed_in_the_image_and_never_out_of_it() {
+    let files = || {
+        Image::new(&[
+            ("config.json.template", CONFIG),
+            (
+                "manifest.json",
+                r#"{"renameFiles": {"/etc/a": "/etc/b"}, "installedFilesTemplate": ["/etc/a"]}"#,
+            ),
+            ("hostfs/etc/a", "$PROGRAM"),
+        ])
+    };
+    let set = [("PROGRAM", "x")];
+    let plain = files().render(&set, false).unwrap();
+    // `..` stays in the root, and what is absolute begins there.
+    for text in ["usr/share/exports", "/usr/share/exports", "../../usr/share/exports"] {
+        let image = files().link("exports/hostfs", "/usr/share/hostfs").link("exports", text);
+        let rendered = image.render(&set, false).unwrap();
+        assert_eq!(rendered.contents, plain.contents, "{text}");
+        assert_eq!(rendered.config.unwrap().value, plain.config.as_ref().unwrap().value, "{text}");
+        let places = rendered.host_files.iter().map(|file| format!("{} {}", file.from, file.path));
+        let expected = ["\"/usr/share/hostfs/etc\" /etc", "\"/usr/share/hostfs/etc/a\" /etc/b"];
+        assert_eq!(places.collect::<Vec<_>>(), expected, "{text}");
+        assert_eq!(rendered.warnings, plain.warnings);
+        let contents = brought::contents(&image.tree);
+        assert!((0..3).all(|ordinal| contents.contains(&ContentId { layer: 0, ordinal })), "{contents:?}");
+    }
+    let error = files().link("exports/hostfs", "/gone").render(&set, false).unwrap_err();
+    assert_eq!(error, "reading /exports/hostfs: it is a link that leads to nothing in the image");
+}
+
+#[test]
+fn what_seems_to_be_meant_for_us_is_told() {
+    let told = |image: Image| {
+        assert!(Brought::find(&image.tree, &|leaf| image.read(leaf)).unwrap().is_none());
+        brought::overlooked(&image.tree)
+    };
+    let renamed = |mut image: Image, name: &[u8]| {
+        let exports = image.tree.root.children.remove(&b"exports"[..]).unwrap();
+        image.tree.root.children.insert(crate::tree::FileName::new(name).unwrap(), exports);
+        image
+    };
+    let image = || Image::new(&[("config.json.template", CONFIG), ("service.template", SERVICE)]);
+    assert_eq!(
+        told(renamed(image(), b"export")).as_deref(),
+        Some("/export/config.json.template of the image has no effect: the directory's name is /exports")
+    );
+    assert_eq!(told(renamed(Image::new(&[("data", "x")]), b"export")), None);
+    assert_eq!(told(renamed(image(), b"elsewhere")), None);
+    for text in ["/etc/none", "exports"] {
+        assert_eq!(
+            told(image().link("exports", text)).as_deref(),
+            Some("/exports of the image has no effect: it leads to no directory in the image")
+        );
+    }
+}
+
+#[test]
+fn what_a_hosts_admin_sets_for_a_new_name_comes_too_late_and_is_told() {
+    let image = Image::new(&[
+        ("config.json.template", CONFIG),
+        ("manifest.json", r#"{"renameFiles": {"/etc/x": "/etc/$NEW"}}"#),
+        ("hostfs/etc/x", "x"),
+    ]);
+    let rendered = image.render(&[("PROGRAM", "x"), ("NEW", "y")], false).unwrap();
+    let (template, kept) = rendered.kept.unwrap();
+    let admin = BTreeMap::from([("NEW".to_owned(), "z".to_owned())]);
+    let warnings = late::render(&template, &kept, &admin, "me").unwrap().warnings;
+    let told = "set.NEW does not reach exports/manifest.json, which was rendered with the host image";
+    assert_eq!(warnings.first().map(String::as_str), Some(told));
 }

@@ -5,7 +5,7 @@ use crate::exports::timespan::is_time_span;
 const TYPES: &str = "fFwdDevqQpLcbCxXrRzZmtThHaA";
 const MODIFIERS: &str = "+!-=~^";
 /// Types that make what their path names.
-const MAKING: &str = "fFdDvqQpLcbC";
+pub(in crate::exports) const MAKING: &str = "fFdDvqQpLcbC";
 /// Types whose argument is needed.
 const ARGUED: &str = "wcbtThHaA";
 /// Types whose argument is no base64 text.
@@ -247,7 +247,7 @@ fn is_base64(text: &str) -> bool {
 }
 
 /// The next word of `rest`, unquoted as systemd does; none at the end.
-fn word(rest: &mut &str) -> Result<Option<String>, String> {
+pub(in crate::exports) fn word(rest: &mut &str) -> Result<Option<String>, String> {
     let text = rest.trim_start();
     if text.is_empty() {
         *rest = text;

@@ -23,7 +23,11 @@ impl<G: Ground> Planner<'_, G> {
     ) -> Result<()> {
         match root {
             Root::Made => {
-                let bundle = Bundle { name: name.clone(), tree, files };
+                let bundle = Bundle { name: name.clone(), tree: Some(tree), files };
+                self.put_bundle(name, Change::PutBundle(Box::new(bundle)))
+            }
+            Root::Elsewhere => {
+                let bundle = Bundle { name: name.clone(), tree: None, files };
                 self.put_bundle(name, Change::PutBundle(Box::new(bundle)))
             }
             Root::Stands(changes) => self.amend(name, changes, files),

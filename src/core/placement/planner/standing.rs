@@ -39,10 +39,24 @@ pub(super) fn once(
 }
 
 impl<G: Ground> Planner<'_, G> {
-    /// The other container that has something at `path`, and what.
+    /// The other containers that have something at `path`, and what.
+    fn others<'s, 'q>(
+        &'s self,
+        name: &'q ContainerName,
+        path: &'q Utf8Path,
+    ) -> impl Iterator<Item = (&'s ContainerName, &'s Placed)> {
+        let others = self.records.iter().filter(move |(other, _)| *other != name);
+        others.filter_map(move |(other, record)| Some((other, record.placed.get(path)?)))
+    }
+
+    /// The other container that has something at `path` and stays.
     fn of_another(&self, name: &ContainerName, path: &Utf8Path) -> Option<(&ContainerName, &Placed)> {
-        let others = self.records.iter().filter(|(other, _)| *other != name);
-        others.filter_map(|(other, record)| Some((other, record.placed.get(path)?))).next()
+        self.others(name, path).find(|(other, _)| !self.leaving.contains(*other))
+    }
+
+    /// The container that has something at `path` and goes: it hands that over, as when a container is renamed.
+    fn of_leaving(&self, name: &ContainerName, path: &Utf8Path) -> Option<(&ContainerName, &Placed)> {
+        self.others(name, path).find(|(other, _)| self.leaving.contains(*other))
     }
 
     /// Whether another container brings `leaf` too and the manifest allows that; then both have it, and what was put
@@ -90,6 +104,9 @@ impl<G: Ground> Planner<'_, G> {
         if let Some(was) = self.present.records.get(name).and_then(|old| old.placed.get(path)) {
             return self.put_aside(name, path, was);
         }
+        if let Some((leaving, was)) = self.of_leaving(name, path) {
+            return self.put_aside(leaving, path, was);
+        }
         let found = self.ground.probe(path)?;
         let clash = if allowed.contains(path) { Clash::PutAside } else { clash };
         let unit = place::unit(name);
@@ -134,7 +151,7 @@ impl<G: Ground> Planner<'_, G> {
     /// Takes the container's own thing away and puts back what it put aside.
     pub(super) fn take_away(&mut self, name: &ContainerName, path: &Utf8Path, was: &Placed) -> Result<()> {
         // Directories go with the last thing in them, and what another container has too stays for it.
-        if matches!(was, Placed::Directory { .. }) || self.of_another(name, path).is_some() {
+        if matches!(was, Placed::Directory { .. }) || self.others(name, path).next().is_some() {
             return Ok(());
         }
         self.over.insert(path.to_owned());

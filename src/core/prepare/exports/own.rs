@@ -47,6 +47,8 @@ fn own(name: &ContainerName, prepared: &Prepared) -> BTreeMap<Utf8PathBuf, &'sta
     let mut own = BTreeMap::new();
     let links = prepared.mounts.iter().flat_map(|unit| &unit.links).chain(&prepared.links);
     own.extend(links.map(|(path, _)| (units.join(path), "link")));
+    let drop_ins = prepared.mounts.iter().filter_map(|unit| unit.drop_in.as_ref());
+    own.extend(drop_ins.map(|(path, _)| (units.join(path), "drop-in")));
     own.extend(prepared.mounts.iter().map(|unit| (units.join(&unit.name), "mount unit")));
     if prepared.tmpfiles.is_some() {
         own.insert(place::tmpfiles(name), "tmpfiles.d file");

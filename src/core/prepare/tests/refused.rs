@@ -59,10 +59,6 @@ const REFUSED: &[(&str, &str)] = &[
         "run.tmpfs[0]: unit.credentials appear at \"/run/credentials\"; choose another place",
     ),
     (
-        r#"{"run": {"rlimits": {"NOFILE": {"soft": 2, "hard": 1}}}}"#,
-        "run.rlimits.RLIMIT_NOFILE: the soft limit 2 is above the hard limit 1; give soft ≤ hard",
-    ),
-    (
         r#"{"run": {"cwd": "/etc/passwd"}}"#,
         "run.cwd: \"/etc/passwd\" is a file in the image, not a directory",
     ),
