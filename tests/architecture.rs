@@ -18,6 +18,7 @@ const CORE: &[&str] = &[
     "generation",
     "launcher_note",
     "image",
+    "interrupt",
     "skopeo",
     "store",
     "bundle",
@@ -30,7 +31,6 @@ const CORE: &[&str] = &[
 const COMPOSE: &[&str] = &[
     "manifest",
     "lock",
-    "interrupt",
     "target",
     "ground",
     "relations",

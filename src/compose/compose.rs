@@ -17,7 +17,6 @@ use crate::destination::{Change as _, Destination, Idle};
 use crate::embed::{self, Chosen, Embedded, Known};
 use crate::fetch::images::{Found, Images};
 use crate::ground::Seen;
-use crate::interrupt::Interrupt;
 use crate::launcher;
 use crate::manifest::{Container, Manifest, NotUnderstood, Rest};
 use crate::progress::Reporter;
@@ -27,6 +26,7 @@ use crate::shelf::{Nowhere, Shelf};
 use crate::systemd::{self, Unit, Verdict};
 use crate::target::commit::Commit;
 use crate::target::host_tree::{HostTree, Unkept};
+use sysctr_core::interrupt::Interrupt;
 
 /// An ELF file's header tells what it is for within these bytes (elf(5)).
 const ELF_BYTES: usize = 20;

@@ -5,13 +5,13 @@ use sysctr_core::epoch::Epoch;
 use sysctr_core::placement::Placement;
 use sysctr_core::store::layers::KnownLayers;
 
-use crate::interrupt::Interrupt;
 use crate::shelf::Shelf;
 use crate::target::branch::{Branch, Whereabouts};
 use crate::target::commit::{Commit, Composing, Written};
 use crate::target::host_tree::HostTree;
 use crate::target::rollout::{RollingOut, Rollout};
 use crate::target::sysroot::{NarrowOwners, Staging, Sysroot};
+use sysctr_core::interrupt::Interrupt;
 
 /// A destination.
 pub trait Destination {

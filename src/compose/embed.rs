@@ -4,6 +4,7 @@ mod opened;
 mod standing;
 
 use anyhow::{Context, Result};
+use camino::Utf8Path;
 use sysctr_core::arch::Architecture;
 use sysctr_core::container::Subject;
 use sysctr_core::digest::Digest;
@@ -11,6 +12,7 @@ use sysctr_core::epoch::Epoch;
 use sysctr_core::image::ResolvedImage;
 use sysctr_core::image::flatten::{Limits, Odd, Progress};
 use sysctr_core::name::GroupName;
+use sysctr_core::place;
 use sysctr_core::placement::{Clash, Draft, Root};
 use sysctr_core::prepare::{Prepared, Target, Writer};
 use sysctr_core::record::{LeftOutRecord, Record, Signer};
@@ -97,6 +99,7 @@ impl Chosen<'_> {
     /// As the road of all containers takes it.
     fn subject(&self) -> Subject<'_> {
         Subject {
+            bundle: Utf8Path::new("/").join(place::bundle(&self.container.name)),
             name: &self.container.name,
             group: self.group,
             settings: &self.container.settings,

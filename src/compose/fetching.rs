@@ -11,11 +11,11 @@ use crate::fetch::images::{Images, Means, Way, Wish, way};
 use crate::fetch::trust::{Demand, Trust};
 use crate::fetch::verb::{Prune, Request, Update, fetch};
 use crate::fetch::{Fetcher, base_of};
-use crate::interrupt::Interrupt;
 use crate::lock::path_beside;
 use crate::manifest::{Manifest, NotUnderstood, Registry};
 use crate::progress::Reporter;
 use crate::report::Report as _;
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::skopeo::Patience;
 
 /// Does `sysctr-compose fetch`; gives the result for stdout.

@@ -10,7 +10,7 @@ use sysctr_core::image::flatten::Progress;
 use sysctr_core::name::ContainerName;
 
 use crate::cli::ProgressForm;
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 const BAR: &str = "{prefix:24} {wide_bar} {bytes:>10}/{total_bytes:10}";
 

@@ -8,8 +8,8 @@ use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::placement::{Planned, Planner, Present};
 
 use crate::destination::{Change as _, Destination};
-use crate::interrupt::Interrupt;
 use crate::report::ComposeReport;
+use sysctr_core::interrupt::Interrupt;
 
 /// What goes away.
 #[derive(Debug, Clone)]

@@ -12,11 +12,11 @@ use sysctr_core::record::{Embedded, EmbeddedContainer, Metadata, Placed, Record,
 use sysctr_core::tree::compare::{Difference, differences, lost_its_times};
 use sysctr_core::tree::{ImageTree, Mtime, TreePath, dump};
 
-use crate::interrupt::Interrupt;
 use crate::report::{FORMAT, Finding, FindingsReport, Severity};
 use crate::target::host_tree::{HostTree, Mislabelled, Rights};
 use crate::target::sysroot::Unreadable;
 use sysctr_core::container::shown;
+use sysctr_core::interrupt::Interrupt;
 
 /// Larger than any file of ours beside a rootfs.
 const MAX_FILE_BYTES: u64 = 1 << 30;

@@ -8,6 +8,7 @@ mod users;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use camino::Utf8PathBuf;
 
 use crate::arch::Architecture;
 use crate::digest::{Digest, Hasher};
@@ -31,7 +32,7 @@ use users::{GROUP, MAX_USERS_BYTES, PASSWD, Users, users};
 pub use users::needed;
 
 /// A container whose image is known: everything that decides its bytes, but for what the target is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Subject<'a> {
     /// Its name.
     pub name: &'a ContainerName,
@@ -43,6 +44,8 @@ pub struct Subject<'a> {
     pub reference: &'a ImageRef,
     /// Its image.
     pub image: &'a ResolvedImage,
+    /// Where its bundle will lie on the host: an absolute path.
+    pub bundle: Utf8PathBuf,
     /// The OCI runtime's path on the host.
     pub runtime: &'a AbsolutePath,
     /// The target's architecture.
@@ -131,6 +134,7 @@ impl Subject<'_> {
                 group: group.as_deref(),
                 architecture: self.architecture,
             },
+            bundle: &self.bundle,
             runtime: self.runtime,
             config: &self.image.config_document.digest,
             image_name: &self.image_name(),

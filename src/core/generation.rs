@@ -78,9 +78,21 @@ pub struct Trial {
     pub version: u32,
     /// The boot that it was begun in (`/proc/sys/kernel/random/boot_id`). Any other boot runs what was before.
     pub boot: String,
+    /// What it was before it was on trial.
+    pub of: Tried,
     /// The generation that was switched away from; none: the embedded container, or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<NonZeroU64>,
+}
+
+/// What is on trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tried {
+    /// A generation that was never seen healthy: if it is not now, it is worth nothing.
+    New,
+    /// One that was, and is returned to.
+    Known,
 }
 
 #[cfg(test)]
@@ -123,11 +135,11 @@ mod tests {
             };
             assert_eq!(from_json::<Generation>(&to_json(&generation), "it").unwrap(), generation);
         }
-        let trial = Trial { version: 1, boot: "b".into(), before: NonZeroU64::new(3) };
+        let trial = Trial { version: 1, boot: "b".into(), of: Tried::Known, before: NonZeroU64::new(3) };
         assert_eq!(from_json::<Trial>(&to_json(&trial), "it").unwrap(), trial);
         assert_eq!(
             String::from_utf8(to_json(&trial)).unwrap(),
-            "{\n  \"before\": 3,\n  \"boot\": \"b\",\n  \"version\": 1\n}\n"
+            "{\n  \"before\": 3,\n  \"boot\": \"b\",\n  \"of\": \"known\",\n  \"version\": 1\n}\n"
         );
     }
 }

@@ -5,6 +5,7 @@
 //! - [`place`], [`record`], [`generation`]: the contract on disk
 //! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
+//! - [`interrupt`]: signals as a value
 //! - [`skopeo`]: runs the program that fetches images
 //! - [`store`]: objects of OSTree repositories
 //! - [`bundle`]: what the OCI runtime needs; computes only
@@ -22,6 +23,7 @@ pub mod epoch;
 pub mod exports;
 pub mod generation;
 pub mod image;
+pub mod interrupt;
 pub mod launcher_note;
 pub mod name;
 pub mod place;

@@ -69,6 +69,8 @@ pub fn component(name: &ContainerName) -> String {
     format!("sysctr-{name}")
 }
 
+/// What the launcher writes about containers, on the running host.
+pub const RUN_DIR: &str = "/run/sysctr";
 /// Runtime state (`--root` of runc and crun), on the running host.
 pub const RUNTIME_STATE: &str = "/run/sysctr/runtime";
 /// State of containers that survives host updates, on the running host.
@@ -122,7 +124,7 @@ pub fn tmpfiles(name: &ContainerName) -> Utf8PathBuf {
 
 /// What the launcher writes for one container, on the running host: the PID file `pid`, a late-bound `config.json`.
 pub fn run_dir(name: &ContainerName) -> Utf8PathBuf {
-    Utf8PathBuf::from("/run/sysctr").join(name.as_str())
+    Utf8PathBuf::from(RUN_DIR).join(name.as_str())
 }
 
 /// The container's volumes, on the running host.

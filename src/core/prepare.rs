@@ -8,7 +8,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 pub use crate::bundle::{MountTarget, MountTargetKind, Source};
 use crate::digest::Digest;
@@ -30,6 +30,8 @@ pub const RENDERING: u32 = 5;
 pub struct Input<'a> {
     /// The container, its settings and its image.
     pub source: Source<'a>,
+    /// Where its bundle will lie on the host: an absolute path.
+    pub bundle: &'a Utf8Path,
     /// The OCI runtime's path on the host, found in the target.
     pub runtime: &'a AbsolutePath,
     /// Digest of the image's configuration.
@@ -119,6 +121,7 @@ fn plain(input: &Input<'_>) -> Result<Prepared> {
     let bundle = bundle::generate(&input.source)?;
     let units = units::generate(&units::Source {
         name,
+        bundle: input.bundle,
         settings,
         image,
         stop_signal: &bundle.stop_signal,

@@ -8,16 +8,16 @@ use std::num::NonZeroU64;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::generation::GenerationName;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::store::own_repo::OwnRepo;
 
 use crate::active;
-use crate::active::decision::{Link, Unusable};
+use crate::active::decision::{Hold, Link};
 use crate::active::host::{self, Host, generations_in};
-use crate::make::{self, STAGING};
+use crate::make::{self, FETCHED, STAGING};
 
 /// Old generations that are kept beside the active one.
 const KEPT: usize = 2;
@@ -38,11 +38,13 @@ pub struct Collected {
 /// program was here.
 pub fn collect(host: &Host) -> Result<Collected> {
     let doing = "collecting what nothing refers to";
+    let etcs = all_etc(host).context(doing)?;
+    nobody_newer(&etcs).context(doing)?;
     leftovers(host).context(doing)?;
     for name in host.generations().context(doing)?.into_keys() {
         retire(host, &name).context(doing)?;
     }
-    let roots = roots(host).context(doing)?;
+    let roots = roots(&etcs).context(doing)?;
     let mut collected = Collected::default();
     let home = host.generations_dir();
     for generation in generations_in(&home).context(doing)? {
@@ -95,7 +97,9 @@ pub fn gc(host: &Host) -> Result<Collected> {
 
 /// What programs that were cut off left beside everything.
 fn leftovers(host: &Host) -> Result<()> {
-    make::clear(&host.generations_dir().join(STAGING))?;
+    for left in [STAGING, FETCHED, ".repo.new"] {
+        make::clear(&host.generations_dir().join(left))?;
+    }
     let active = host.active_dir();
     for name in host::names(&active)?.iter().filter(|name| name.starts_with('.')) {
         let path = active.join(name);
@@ -116,7 +120,11 @@ fn retire(host: &Host, name: &ContainerName) -> Result<()> {
         Link::Absent => None,
         Link::Unreadable(_) => return Ok(()),
     };
-    for number in old(&numbers, active) {
+    let held = |number: &NonZeroU64| {
+        let described = host.described(&GenerationName { container: name.clone(), number: *number });
+        described.is_ok_and(|(_, known)| known.hold == Hold::Held)
+    };
+    for number in old(&numbers, active).into_iter().filter(|number| !held(number)) {
         let generation = GenerationName { container: name.clone(), number };
         make::forget(host, &generation)?;
     }
@@ -128,38 +136,45 @@ fn old(numbers: &BTreeSet<NonZeroU64>, active: Option<NonZeroU64>) -> Vec<NonZer
     numbers.iter().rev().filter(|number| Some(**number) != active).skip(KEPT).copied().collect()
 }
 
-/// Every generation that something refers to.
-fn roots(host: &Host) -> Result<BTreeSet<GenerationName>> {
-    let mut roots = BTreeSet::new();
-    for etc in all_etc(host)? {
-        for generation in generations_in(&etc)? {
-            roots.insert(generation);
-        }
-    }
-    for (name, numbers) in host.generations()? {
-        for number in numbers {
-            let generation = GenerationName { container: name.clone(), number };
-            if let Err(Unusable::Newer(why)) = host.described(&generation) {
-                bail!("a newer sysctr was here, so nothing is removed: {why}");
+/// Nothing goes where a newer program was: what it refers to may be unknown to this one.
+fn nobody_newer(etcs: &[Utf8PathBuf]) -> Result<()> {
+    for etc in etcs {
+        for generation in generations_in(etc)? {
+            let path = etc.join(generation.to_string()).join(place::GENERATION_JSON);
+            if let Some(bytes) = host::read(&path)?
+                && host::is_newer(&bytes)
+            {
+                bail!("a newer sysctr wrote {path}, so nothing is removed; use that one");
             }
         }
-        if let Some(generation) = running(host, &name)? {
-            roots.insert(generation);
-        }
     }
-    Ok(roots)
+    Ok(())
 }
 
-fn running(host: &Host, name: &ContainerName) -> Result<Option<GenerationName>> {
-    let Some(bundle) = active::started_bundle(name)? else { return Ok(None) };
-    let ours = bundle.parent() == Some(&host.generations_dir());
-    Ok(bundle.file_name().filter(|_| ours).and_then(|name| name.parse().ok()))
+/// Every generation that something refers to: `/etc` of a deployment, or a container that runs.
+fn roots(etcs: &[Utf8PathBuf]) -> Result<BTreeSet<GenerationName>> {
+    let mut roots = BTreeSet::new();
+    for etc in etcs {
+        roots.extend(generations_in(etc)?);
+    }
+    let run = Utf8Path::new(place::RUN_DIR);
+    for name in host::names(run)?.iter().filter_map(|name| name.parse().ok()) {
+        // Early containers have it by another way; its name is enough.
+        let bundle = active::started_bundle(&name)?;
+        roots.extend(bundle.and_then(|bundle| bundle.file_name()?.parse().ok()));
+    }
+    Ok(roots)
 }
 
 /// The directory of what is active in this host's `/etc` and in that of every other deployment.
 fn all_etc(host: &Host) -> Result<Vec<Utf8PathBuf>> {
     let mut all = vec![host.active_dir()];
     let stateroots = host.path("sysroot/ostree/deploy");
+    if host.path("run/ostree-booted").exists() && !stateroots.exists() {
+        bail!(
+            "{stateroots} can't be seen from here, and other deployments of this host may need what would go; run it outside of sandboxes"
+        );
+    }
     for stateroot in host::names(&stateroots)? {
         let deployments = stateroots.join(stateroot).join("deploy");
         for deployment in host::names(&deployments)? {

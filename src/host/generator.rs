@@ -3,7 +3,7 @@
 //!
 //! It runs before /var is mounted and while nothing may be written but /run, so that it decides by /etc and /usr alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use anyhow::{Context as _, Result};
@@ -49,8 +49,9 @@ fn one(host: &Host, name: &ContainerName, units: &Utf8Path) -> Result<()> {
     let dir = host.generation_dir(&generation);
     let from = dir.join(place::UNITS);
     copy(&from, units)?;
-    if let Some(embedded) = host.embedded(name)? {
-        mask(&embedded, units)?;
+    let mut embedded = host.embedded_records()?;
+    if let Some(own) = embedded.remove(name) {
+        mask(&own, &embedded, units)?;
     }
     match host::read(&dir.join(place::tmpfiles_name(name)))? {
         // Nothing is as good as the lines of what is embedded, which must not count.
@@ -72,14 +73,16 @@ fn active(host: &Host, name: &ContainerName) -> Result<Option<GenerationName>> {
     }))
 }
 
-/// Units and links of what is embedded that the generation lacks must not count: a link to /dev/null of the same name takes
+/// Units and links that only this container's embedded form has, and its generation lacks, must not count: a link to /dev/null of the same name takes
 /// their place (systemd.unit(5)).
-fn mask(embedded: &Record, units: &Utf8Path) -> Result<()> {
+fn mask(embedded: &Record, others: &BTreeMap<ContainerName, Record>, units: &Utf8Path) -> Result<()> {
+    let shared = |path: &Utf8PathBuf| others.values().any(|other| other.placed.contains_key(path));
     let ours = |path: &Utf8PathBuf| path.strip_prefix(place::UNIT_DIR).ok().map(Utf8Path::to_owned);
     let places: BTreeSet<_> = embedded
         .placed
         .iter()
         .filter(|(_, placed)| matches!(placed, Placed::File { .. } | Placed::Link { .. }))
+        .filter(|(path, _)| !shared(path))
         .filter_map(|(path, _)| ours(path))
         .collect();
     for place in places {
@@ -102,7 +105,11 @@ fn copy(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
             copy(&from, &to)?;
         } else if kind.is_symlink() {
             let text = std::fs::read_link(&from).with_context(|| format!("reading {from}"))?;
-            symlink(text, &to).with_context(|| format!("making link {to}"))?;
+            match symlink(text, &to) {
+                // Another generation shares it.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => made.with_context(|| format!("making link {to}"))?,
+            }
         } else {
             let bytes = std::fs::read(&from).with_context(|| format!("reading {from}"))?;
             write(&to, &bytes)?;

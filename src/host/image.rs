@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::arch::Architecture;
 use sysctr_core::digest::Digest;
-use sysctr_core::image::reference::{ImageRef, Reader};
+use sysctr_core::image::reference::{ImageRef, Reader, Transport};
 use sysctr_core::image::{ResolvedImage, Wanted, resolve_documents};
-use sysctr_core::skopeo::{Call, Ear, Home, Patience, Skopeo, Stop};
+use sysctr_core::interrupt::Interrupt;
+use sysctr_core::skopeo::{Call, Ear, Home, Patience, Skopeo};
 
 /// Which image.
 #[derive(Debug, Clone)]
@@ -44,6 +45,7 @@ pub fn fetch(
     architecture: Architecture,
     known: &KnownBlobs,
     dir: &Utf8Path,
+    interrupt: &Interrupt,
 ) -> Result<Fetched> {
     let Source { reference, pin, .. } = source;
     let architecture = Some(architecture);
@@ -62,7 +64,7 @@ pub fn fetch(
         std::fs::write(&blob, b"").with_context(|| format!("writing {blob}"))?;
     }
     let from = pin.map_or_else(|| reference.clone(), |pin| reference.pinned(pin));
-    skopeo(&from, architecture, source.authfile.as_deref(), dir)
+    skopeo(&from, architecture, source.authfile.as_deref(), dir, interrupt)
         .with_context(|| format!("fetching image {reference}"))?;
     let layout: ImageRef = format!("oci:{dir}").parse().context("naming the fetched image")?;
     let wanted = Wanted { reference: &layout, base: Utf8Path::new("/"), architecture, pin: *pin };
@@ -70,11 +72,28 @@ pub fn fetch(
     Ok(Fetched { image, bytes: size(&blobs)? })
 }
 
+/// The digest of what a registry's tag names now, be it an index or an image manifest. It is a hint, since nobody checked it against
+/// a policy; a host that has that image already need not ask for more. None from other places, and from a registry that does not
+/// tell.
+pub fn peek(source: &Source, scratch: &Utf8Path, interrupt: &Interrupt) -> Option<Digest> {
+    if source.reference.transport() != Transport::Docker || source.pin.is_some() {
+        return None;
+    }
+    let call = Call::default()
+        .args(["inspect", "--raw"])
+        .with("--authfile", source.authfile.as_deref().map(Utf8Path::as_str))
+        .args([source.reference.to_string()]);
+    std::fs::create_dir_all(scratch.join("home")).ok()?;
+    let skopeo = Skopeo { base: Utf8Path::new("/"), patience: HINT, interrupt };
+    skopeo.run(&call, Home::Users, scratch, Ear::Nobody).ok().map(|bytes| Digest::of(&bytes))
+}
+
 fn skopeo(
     from: &ImageRef,
     architecture: Option<Architecture>,
     authfile: Option<&Utf8Path>,
     dir: &Utf8Path,
+    interrupt: &Interrupt,
 ) -> Result<()> {
     let home = dir.join("home");
     std::fs::create_dir_all(&home).with_context(|| format!("making directory {home}"))?;
@@ -84,7 +103,7 @@ fn skopeo(
         .args(["copy", "--quiet", "--preserve-digests"])
         .with("--src-authfile", authfile.map(Utf8Path::as_str))
         .args([from.to_string(), format!("oci:{dir}:image")]);
-    let skopeo = Skopeo { base: Utf8Path::new("/"), patience: PATIENCE, stop: &Never };
+    let skopeo = Skopeo { base: Utf8Path::new("/"), patience: PATIENCE, interrupt };
     // Policy, keys and registries are the admin's: in /etc, and for `containers-storage` root's own.
     skopeo.run(&call, Home::Users, dir, Ear::Nobody).map(drop)
 }
@@ -92,14 +111,8 @@ fn skopeo(
 /// How long a registry may take: each try an hour, so that large images come over slow lines.
 const PATIENCE: Patience = Patience { timeout: Duration::from_secs(3600), retries: 2 };
 
-/// A signal ends this program and the skopeo that it waits for alike; what is left is cleared by the next.
-struct Never;
-
-impl Stop for Never {
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-}
+/// A hint is not worth waiting for.
+const HINT: Patience = Patience { timeout: Duration::from_secs(30), retries: 0 };
 
 fn size(blobs: &Utf8Path) -> Result<u64> {
     let mut bytes = 0;

@@ -11,7 +11,7 @@ use sysctr_core::place;
 use sysctr_core::record::{self, Embedded, EmbeddedContainer};
 
 use crate::active;
-use crate::active::decision::Link;
+use crate::active::decision::{Link, Why};
 use crate::active::host::Host;
 
 /// What there is by a name.
@@ -77,12 +77,16 @@ pub fn names() -> Result<Vec<ContainerName>> {
 /// # Errors
 /// When what there is can't be read.
 pub fn updatable() -> Result<Vec<ContainerName>> {
-    let says = |name: &ContainerName| {
-        let record = active::of(name).ok()?.record;
-        let registry = record.image.source.starts_with("docker://");
-        (record.update.is_some() || registry).then_some(())
+    let says = |name: &ContainerName| match active::of(name) {
+        Ok(active) if active.why == Why::Held => {
+            eprintln!("sysctr: container {name} is held, so it is not updated");
+            false
+        }
+        Ok(active) => active.record.update.is_some() || active.record.image.source.starts_with("docker://"),
+        // The update says what is wrong with it.
+        Err(_) => true,
     };
-    Ok(names()?.into_iter().filter(|name| says(name).is_some()).collect())
+    Ok(names()?.into_iter().filter(says).collect())
 }
 
 /// For programs (docs/format.md, "Output of sysctr").

@@ -13,13 +13,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{Mode, OFlags};
 use sysctr_core::container::{self, Subject};
 use sysctr_core::digest::Digest;
-use sysctr_core::generation::{Generation, GenerationName, Origin, Trial};
+use sysctr_core::generation::{Generation, GenerationName, Origin, Trial, Tried};
 use sysctr_core::image::flatten::{Limits, Progress, flatten};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::placement::{Draft, PlacedLeaf, Policy, Root};
 use sysctr_core::prepare::Without;
 use sysctr_core::record::{Placed, Record, VERSION, to_json};
+use sysctr_core::settings::Phase;
 use sysctr_core::store::contents::{ObjectContents, ObjectStore};
 use sysctr_core::store::own_repo::OwnRepo;
 use sysctr_core::store::tree;
@@ -29,6 +30,8 @@ use crate::active::host::{self, Host};
 
 /// In the directory of generations: what is being made; nobody looks at it.
 pub const STAGING: &str = ".staging";
+/// In the directory of generations: what is being fetched.
+pub const FETCHED: &str = ".fetched";
 
 /// What a generation is made from, besides its subject.
 pub struct Making<'a> {
@@ -38,6 +41,8 @@ pub struct Making<'a> {
     pub store: &'a OwnRepo,
     /// What the host embeds under the name.
     pub embedded: Option<&'a Record>,
+    /// What it will be called.
+    pub name: &'a GenerationName,
     /// Bounds.
     pub limits: Limits,
 }
@@ -80,38 +85,94 @@ impl Making<'_> {
         let flattened = flatten(subject.image, self.limits, &contents, progress)?;
         let records = self.host.embedded_records()?;
         let target = Without { target: self.host, records: &records };
-        let prepared = subject.prepare(&flattened.tree, &target, &|id, max| contents.read(id, max))?;
+        let mut prepared = subject.prepare(&flattened.tree, &target, &|id, max| contents.read(id, max))?;
+        prepared.warnings.extend(close_root(&mut prepared.config_json)?);
         let left_out = container::left_out(&flattened.left_out);
         let draft = subject.draft(flattened.tree, Root::Made, left_out, &prepared)?;
-        refuse(&draft)?;
+        self.refuse(subject, &draft)?;
         store.settle()?;
         let staged = tree::stage(&draft.tree, &contents, label, &|| Ok(()))?;
         let root = staged.root;
-        let name = self.next(subject)?;
+        let name = self.name;
         let lock = self.store.no_pruning()?;
         let (commit, published) = self.store.publish(store.objects(), staged, &name.to_string(), &lock)?;
         self.store.set_ref(&name.to_string(), &commit)?;
         store.remember(&commit.hex());
-        let placing = Placing { host: self.host, name: &name };
+        let placing = Placing { host: self.host, name, phase: subject.settings.unit.phase };
         let described = placing.bundle(self.store, root, draft)?;
         placing.describe(subject, &described, self.embedded)?;
-        Ok(Made { name, warnings: prepared.warnings, stored: published.bytes })
+        Ok(Made { name: name.clone(), warnings: prepared.warnings, stored: published.bytes })
     }
 
-    /// One above every number that was ever used: refs stay when bundles go.
-    fn next(&self, subject: &Subject<'_>) -> Result<GenerationName> {
-        let mut highest = 0;
-        let mut look = |name: &GenerationName| {
-            if name.container == *subject.name {
-                highest = highest.max(name.number.get());
-            }
+    /// What no update can change on a running host.
+    fn refuse(&self, subject: &Subject<'_>, draft: &Draft) -> Result<()> {
+        let ours = |path: &&Utf8PathBuf| {
+            [place::UNIT_DIR, place::PRESET_DIR, place::TMPFILES_DIR].iter().any(|dir| path.starts_with(dir))
         };
-        host::generations_in(&self.host.active_dir())?.iter().for_each(&mut look);
-        host::generations_in(&self.host.generations_dir())?.iter().for_each(&mut look);
-        let highest = highest.max(number_of(self.host, subject.name.as_str())?);
-        let number = NonZeroU64::MIN.saturating_add(highest);
-        Ok(GenerationName { container: subject.name.clone(), number })
+        let paths = || draft.placed.iter().map(|(path, _)| path);
+        let directories = draft.directories.iter().map(|(path, _)| path);
+        if let Some(path) = paths().chain(directories).find(|path| !ours(path)) {
+            bail!(
+                "the image brings /{path} for the host, which only a compose of the host image can place; \
+                 compose a new host image with it"
+            );
+        }
+        if subject.settings.unit.phase == Phase::Early && !self.host.is_var_there_early()? {
+            bail!(
+                "it starts before /var is mounted, which is a file system of its own here and would hold the update; compose a \
+                 new host image with it"
+            );
+        }
+        if subject.settings.unit.replace {
+            return Ok(());
+        }
+        // A unit in a generator's directory hides the distribution's.
+        for path in paths().filter(|path| path.parent() == Some(Utf8Path::new(place::UNIT_DIR))) {
+            let embedded = self.embedded.is_some_and(|record| record.placed.contains_key(path));
+            let foreign = [
+                self.host.path(path),
+                self.host.path("etc/systemd/system").join(path.file_name().unwrap_or_default()),
+            ];
+            if let Some(there) = foreign.iter().find(|there| !embedded && there.symlink_metadata().is_ok()) {
+                bail!("this host has a unit {there} already; choose another name");
+            }
+        }
+        Ok(())
     }
+}
+
+/// The next generation's name: one above every number that was ever given away.
+///
+/// # Errors
+/// When what there is can't be read.
+pub fn next(host: &Host, container: &ContainerName) -> Result<GenerationName> {
+    let mut highest = number_of(host, container.as_str())?;
+    let there = [host.active_dir(), host.generations_dir()];
+    for generation in there.iter().map(|dir| host::generations_in(dir)).collect::<Result<Vec<_>>>()?.concat()
+    {
+        if generation.container == *container {
+            highest = highest.max(generation.number.get());
+        }
+    }
+    Ok(GenerationName { container: container.clone(), number: NonZeroU64::MIN.saturating_add(highest) })
+}
+
+/// Every file of the root is an object of the store, so that no payload may write there, whatever the settings say: an embedded
+/// root lies in /usr, which nobody writes either. Tells when they say otherwise.
+fn close_root(config: &mut Vec<u8>) -> Result<Option<String>> {
+    if config.is_empty() {
+        return Ok(None);
+    }
+    let mut value: serde_json::Value = serde_json::from_slice(config).context("reading the configuration")?;
+    if value["root"]["readonly"] == true {
+        return Ok(None);
+    }
+    value["root"]["readonly"] = true.into();
+    *config = to_json(&value);
+    Ok(Some(
+        "run.read_only: the root of an update is read-only whatever it says; give it tmpfs or volumes"
+            .to_owned(),
+    ))
 }
 
 /// In the directory of generations, for each container: the highest number that was ever given away.
@@ -126,26 +187,11 @@ fn number_of(host: &Host, name: &str) -> Result<u64> {
     text.trim().parse().with_context(|| format!("reading {path}: {text:?} is no number"))
 }
 
-/// What no update can change on a running host.
-fn refuse(draft: &Draft) -> Result<()> {
-    let ours = |path: &Utf8Path| {
-        [place::UNIT_DIR, place::PRESET_DIR, place::TMPFILES_DIR].iter().any(|dir| path.starts_with(dir))
-    };
-    let foreign =
-        draft.placed.iter().map(|(path, _)| path).chain(draft.directories.iter().map(|(path, _)| path));
-    if let Some(path) = foreign.into_iter().find(|path| !ours(path)) {
-        bail!(
-            "the image brings /{path} for the host, which only a compose of the host image can place; \
-             compose a new host image with it"
-        );
-    }
-    Ok(())
-}
-
 /// Where the parts of one generation go.
 struct Placing<'a> {
     host: &'a Host,
     name: &'a GenerationName,
+    phase: Phase,
 }
 
 impl Placing<'_> {
@@ -209,6 +255,16 @@ impl Placing<'_> {
                 PlacedLeaf::Brought(_) => bail!("/{path} is the image's; only a compose can place it"),
             }
         }
+        let unit = Utf8Path::new(place::UNITS).join(self.name.container.unit());
+        if self.phase != Phase::Early && outside.texts.iter().any(|(path, _)| *path == unit) {
+            let drop_in = Utf8PathBuf::from(format!("{unit}.d")).join("10-sysctr-bundle.conf");
+            let bundle = Utf8Path::new("/").join(place::GENERATIONS_DIR).join(self.name.to_string());
+            let text = format!("[Unit]\nRequiresMountsFor={bundle}\n").into_bytes();
+            record
+                .placed
+                .insert(home.join(&drop_in), Placed::File { digest: Digest::of(&text), metadata: None });
+            outside.texts.push((drop_in, text));
+        }
         Ok(outside)
     }
 
@@ -236,7 +292,7 @@ impl Placing<'_> {
         };
         write(&beside.join(place::GENERATION_JSON), &to_json(&generation), 0o644)?;
         // Born on trial: one that a cut-off program never switched to is told from one that was.
-        let trial = trial(self.host, &self.name.container)?;
+        let trial = trial(self.host, &self.name.container, Tried::New)?;
         write(&beside.join(place::TRIAL_JSON), &to_json(&trial), 0o644)?;
         for (path, bytes) in texts {
             let path = beside.join(path);
@@ -259,12 +315,12 @@ impl Placing<'_> {
 ///
 /// # Errors
 /// When the kernel does not tell which boot this is.
-pub fn trial(host: &Host, name: &ContainerName) -> Result<Trial> {
+pub fn trial(host: &Host, name: &ContainerName, of: Tried) -> Result<Trial> {
     let before = match host.link(name) {
         Link::To(number) => Some(number),
         Link::Absent | Link::Unreadable(_) => None,
     };
-    Ok(Trial { version: VERSION, boot: host.boot()?, before })
+    Ok(Trial { version: VERSION, boot: host.boot()?, of, before })
 }
 
 /// Forgets a generation that nothing is switched to: what `/etc` says of it goes. Its bundle goes with the next collection.

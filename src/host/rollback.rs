@@ -10,14 +10,15 @@ use sysctr_core::place;
 use crate::active::decision::Link;
 use crate::active::host::Host;
 use crate::make::{self, sync_dir, write_synced};
-use crate::switch::{Failure, Switched, To, called, switch};
-use crate::{etc, systemd};
+use crate::switch::{Switch, Switched, To, called, would_run};
+use crate::{active, etc, systemd};
 
 /// Switches back to the newest generation below the active one, to what the host image has if there is none, or to `to`.
 ///
 /// # Errors
 /// When there is nothing to go back to, or that did not become healthy; the container is what it was before.
-pub fn rollback(host: &Host, name: &ContainerName, to: Option<NonZeroU64>) -> Result<(To, Switched)> {
+pub fn rollback(switch: &Switch<'_>, to: Option<NonZeroU64>) -> Result<(To, Switched)> {
+    let Switch { host, name, .. } = *switch;
     let doing = || format!("rolling back container {name}");
     etc::require_writable(host).with_context(doing)?;
     let numbers = host.numbers(name).with_context(doing)?;
@@ -31,21 +32,35 @@ pub fn rollback(host: &Host, name: &ContainerName, to: Option<NonZeroU64>) -> Re
         None => before(host, name).with_context(doing)?,
     };
     if let To::Generation(number) = to {
+        if host.link(name) == Link::To(number) {
+            bail!("{}: {name}.{number} is what was switched to already", doing());
+        }
         let usable = host.generation(&GenerationName { container: name.clone(), number });
         usable.map_err(|why| anyhow::anyhow!("{}: {name}.{number} can't be used: {why}", doing()))?;
+        if !would_run(host, name, number).with_context(doing)? {
+            bail!(
+                "{}: {name}.{number} was made for what another host image embeds, which this one supersedes; \
+                 `sysctr update {name}` makes one for this host image",
+                doing()
+            );
+        }
     }
     if to == To::Embedded && host.embedded(name).with_context(doing)?.is_none() {
         bail!("{}: this host embeds none of that name; `sysctr uninstall {name}` removes it", doing());
     }
-    Ok((to, switch(host, name, to, Failure::LeadsBack).with_context(doing)?))
+    Ok((to, switch.to(to).with_context(doing)?))
 }
 
 fn before(host: &Host, name: &ContainerName) -> Result<To> {
     let numbers = host.numbers(name)?;
     match host.link(name) {
         Link::To(active) => {
-            let lower = numbers.range(..active).next_back();
-            Ok(lower.map_or(To::Embedded, |number| To::Generation(*number)))
+            for number in numbers.range(..active).rev() {
+                if would_run(host, name, *number)? {
+                    return Ok(To::Generation(*number));
+                }
+            }
+            Ok(To::Embedded)
         }
         // What can't be read is left by the way that surely leads somewhere.
         Link::Unreadable(_) => Ok(To::Embedded),
@@ -57,13 +72,14 @@ fn before(host: &Host, name: &ContainerName) -> Result<To> {
 ///
 /// # Errors
 /// When it has none, or that did not become healthy; the container is what it was before.
-pub fn reset(host: &Host, name: &ContainerName) -> Result<Switched> {
+pub fn reset(switch: &Switch<'_>) -> Result<Switched> {
+    let Switch { host, name, .. } = *switch;
     let doing = || format!("resetting container {name}");
     etc::require_writable(host).with_context(doing)?;
     if host.embedded(name).with_context(doing)?.is_none() {
         bail!("{}: this host embeds none of that name; `sysctr uninstall {name}` removes it", doing());
     }
-    switch(host, name, To::Embedded, Failure::LeadsBack).with_context(doing)
+    switch.to(To::Embedded).with_context(doing)
 }
 
 /// Whether the active generation shall stay over host updates.
@@ -89,6 +105,9 @@ pub fn hold(host: &Host, name: &ContainerName, holding: Holding) -> Result<Gener
         bail!("{}: it has no generation that could be held; `sysctr update {name}` makes one", doing());
     };
     let generation = GenerationName { container: name.clone(), number };
+    if holding == Holding::Begins && active::on(host, name).with_context(doing)?.generation != Some(number) {
+        bail!("{}: {generation} is not what runs, `sysctr status {name}` tells why", doing());
+    }
     let dir = host.generation_dir(&generation);
     let path = dir.join(place::HOLD);
     match holding {

@@ -5,14 +5,15 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use sysctr_core::generation::GenerationName;
+use anyhow::{Context as _, Result, anyhow, bail};
+use sysctr_core::generation::{GenerationName, Tried};
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::record::{LaunchMode, Record, to_json};
 
 use crate::active;
-use crate::active::decision::Link;
+use crate::active::decision::{Choice, Link};
 use crate::active::host::Host;
 use crate::make::{self, sync_dir, write_synced};
 use crate::systemd::{self, Health, Unit};
@@ -47,83 +48,97 @@ pub enum Switched {
     AtNextStart,
 }
 
-/// Switches a container and, if it runs, starts it anew.
-///
-/// # Errors
-/// When it did not become healthy, and the container is what it was before; or, with [`Failure::IsKept`], is not. When a step
-/// fails the switch is undone too.
-pub fn switch(host: &Host, name: &ContainerName, to: To, failure: Failure) -> Result<Switched> {
-    let before = match host.link(name) {
-        Link::To(number) => To::Generation(number),
-        Link::Absent | Link::Unreadable(_) => To::Embedded,
-    };
-    let wanted = systemd::is_running() && systemd::unit(name)? != Unit::Stopped;
-    begin_trial(host, name, to)?;
-    point(host, name, to)?;
-    if !wanted || failure == Failure::IsKept {
-        end_trial(host, name, to)?;
-    }
-    if !wanted {
-        reload()?;
-        return Ok(Switched::AtNextStart);
-    }
-    match prove(host, name) {
-        Ok(Health::Good) => {
-            end_trial(host, name, to)?;
-            Ok(Switched::Running)
-        }
-        other => {
-            let why = match other {
-                Ok(Health::Bad(why)) => why,
-                Ok(Health::Good) => String::new(),
-                Err(error) => format!("{error:#}"),
-            };
-            if failure == Failure::IsKept {
-                bail!("{} is not healthy: {why}; it stays, as asked", called(name, to));
+/// A switch of one container.
+pub struct Switch<'a> {
+    /// The host.
+    pub host: &'a Host,
+    /// The container.
+    pub name: &'a ContainerName,
+    /// What happens when it does not become healthy.
+    pub failure: Failure,
+    /// The user's wish to stop, which leads back.
+    pub interrupt: &'a Interrupt,
+}
+
+impl Switch<'_> {
+    /// Switches and, if the container runs or shall, starts it anew.
+    ///
+    /// # Errors
+    /// When it did not become healthy or a step failed: the container is what it was before. With [`Failure::IsKept`] it stays
+    /// what it was switched to.
+    pub fn to(&self, to: To) -> Result<Switched> {
+        let (host, name) = (self.host, self.name);
+        let before = match host.link(name) {
+            Link::To(number) => To::Generation(number),
+            Link::Absent | Link::Unreadable(_) => To::Embedded,
+        };
+        let wanted = systemd::is_running() && systemd::unit(name)? != Unit::Stopped;
+        begin_trial(host, name, to)?;
+        let switched = point(host, name, to).and_then(|()| {
+            if self.failure == Failure::IsKept {
+                end_trial(host, name, to)?;
             }
-            back(host, name, to, before, &why)
+            if wanted { prove(host, name, self.interrupt) } else { settle_in(name).map(|()| Health::Good) }
+        });
+        let why = match switched {
+            Ok(Health::Good) => match end_trial(host, name, to) {
+                Ok(()) if wanted => return Ok(Switched::Running),
+                Ok(()) => return Ok(Switched::AtNextStart),
+                Err(error) => format!("{error:#}"),
+            },
+            Ok(Health::Bad(why)) => why,
+            Err(error) => format!("{error:#}"),
+        };
+        if self.failure == Failure::IsKept {
+            bail!("{} is not healthy: {why}; it stays, as asked", called(name, to));
         }
+        Err(self.back(to, before, wanted, &why))
     }
-}
 
-/// Undoes the switch and starts what was there before.
-fn back(host: &Host, name: &ContainerName, to: To, before: To, why: &str) -> Result<Switched> {
-    point(host, name, before)?;
-    end_trial(host, name, to)?;
-    match prove(host, name) {
-        Ok(Health::Good) => {
-            bail!("{} is not healthy: {why}; {} runs again", called(name, to), called(name, before))
-        }
-        Ok(Health::Bad(again)) => bail!(
-            "{} is not healthy: {why}; {} was switched back to and is not healthy either: {again}",
-            called(name, to),
-            called(name, before)
-        ),
-        Err(error) => Err(error).with_context(|| {
-            format!(
-                "{} is not healthy: {why}; {} was switched back to",
-                called(name, to),
+    /// Undoes the switch and starts what was there before; tells what happened.
+    fn back(&self, to: To, before: To, wanted: bool, why: &str) -> anyhow::Error {
+        let (host, name) = (self.host, self.name);
+        let failed = format!("{} is not healthy: {why}", called(name, to));
+        let again = point(host, name, before).and_then(|()| {
+            // Before anything that takes time: one that failed is nothing to go back to.
+            abandon(host, name, to)?;
+            // Whoever wants to stop has been heard already.
+            if wanted {
+                prove(host, name, &Interrupt::default())
+            } else {
+                settle_in(name).map(|()| Health::Good)
+            }
+        });
+        match again {
+            Ok(Health::Good) if wanted => anyhow!("{failed}; {} runs again", called(name, before)),
+            Ok(Health::Good) => anyhow!("{failed}; {} is active again", called(name, before)),
+            Ok(Health::Bad(again)) => anyhow!(
+                "{failed}; {} was switched back to and is not healthy either: {again}",
                 called(name, before)
-            )
-        }),
+            ),
+            Err(error) => error.context(format!("{failed}; switching back to {}", called(name, before))),
+        }
     }
 }
 
-fn prove(host: &Host, name: &ContainerName) -> Result<Health> {
+fn prove(host: &Host, name: &ContainerName, interrupt: &Interrupt) -> Result<Health> {
+    settle_in(name)?;
+    systemd::restart(name, settle(&active::on(host, name)?.record), interrupt)
+}
+
+/// Lets systemd know the units and tmpfiles lines of what is active now.
+fn settle_in(name: &ContainerName) -> Result<()> {
+    if !systemd::is_running() {
+        return Ok(());
+    }
     systemd::reload()?;
-    systemd::create_files(name)?;
-    let settle = settle(&active::on(host, name)?.record);
-    systemd::restart(name, settle)
+    systemd::create_files(name)
 }
 
 /// One that says when it is up is believed at once.
 fn settle(record: &Record) -> Duration {
     let says = record.launch.mode == LaunchMode::Notify || record.launch.health.is_some();
     if says { Duration::ZERO } else { SETTLE }
-}
-
-fn reload() -> Result<()> {
-    if systemd::is_running() { systemd::reload() } else { Ok(()) }
 }
 
 /// What is told to people.
@@ -134,8 +149,21 @@ pub fn called(name: &ContainerName, to: To) -> String {
     }
 }
 
-fn generation(name: &ContainerName, number: NonZeroU64) -> GenerationName {
+/// The name of a generation.
+pub fn generation(name: &ContainerName, number: NonZeroU64) -> GenerationName {
     GenerationName { container: name.clone(), number }
+}
+
+/// Whether a generation would be what runs, if it were switched to: it may be superseded.
+///
+/// # Errors
+/// When what is embedded can't be read.
+pub fn would_run(host: &Host, name: &ContainerName, number: NonZeroU64) -> Result<bool> {
+    let mut facts = host.facts(name)?;
+    facts.link = Link::To(number);
+    let decided =
+        facts.decide(|number| host.generation(&generation(name, number)).map(|opened| opened.known));
+    Ok(decided.is_ok_and(|decided| decided.choice == Choice::Generation(number)))
 }
 
 /// Renames the link into place, or takes it away. It survives a power cut.
@@ -162,8 +190,12 @@ fn point(host: &Host, name: &ContainerName, to: To) -> Result<()> {
 fn begin_trial(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     // What the host image has needs no trial: it is what runs whenever nothing else can.
     let To::Generation(number) = to else { return Ok(()) };
-    let path = host.generation_dir(&generation(name, number)).join(place::TRIAL_JSON);
-    write_synced(&path, &to_json(&make::trial(host, name)?), 0o644)
+    let generation = generation(name, number);
+    if host.described(&generation).is_ok_and(|(_, known)| known.trial.is_some()) {
+        return Ok(());
+    }
+    let path = host.generation_dir(&generation).join(place::TRIAL_JSON);
+    write_synced(&path, &to_json(&make::trial(host, name, Tried::Known)?), 0o644)
 }
 
 fn end_trial(host: &Host, name: &ContainerName, to: To) -> Result<()> {
@@ -177,6 +209,18 @@ fn end_trial(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     }
 }
 
+/// Ends a trial that led nowhere: a new generation is forgotten, one that was healthy before stays.
+fn abandon(host: &Host, name: &ContainerName, to: To) -> Result<()> {
+    let To::Generation(number) = to else { return Ok(()) };
+    let name_of = generation(name, number);
+    let trial = host.described(&name_of).ok().and_then(|(_, known)| known.trial);
+    match trial.map(|trial| trial.of) {
+        Some(Tried::New) => make::forget(host, &name_of),
+        Some(Tried::Known) => end_trial(host, name, to),
+        None => Ok(()),
+    }
+}
+
 /// Undoes the trials of programs that were cut off.
 ///
 /// # Errors
@@ -187,20 +231,24 @@ pub fn recover(host: &Host) -> Result<()> {
             let Ok((_, known)) = host.described(&generation(&name, number)) else { continue };
             let Some(trial) = known.trial else { continue };
             let to = To::Generation(number);
-            if host.link(&name) == Link::To(number) {
-                let before = trial.before.map_or(To::Embedded, To::Generation);
-                let runs_it = trial.boot == host.boot()?;
-                point(host, &name, before)?;
-                eprintln!(
-                    "sysctr: {} was never seen healthy by the program that switched to it; {} is active again",
-                    called(&name, to),
-                    called(&name, before)
-                );
-                if runs_it && systemd::is_running() && systemd::unit(&name)? != Unit::Stopped {
-                    prove(host, &name)?;
-                }
+            if host.link(&name) != Link::To(number) || trial.before == Some(number) {
+                abandon(host, &name, to)?;
+                continue;
             }
-            make::forget(host, &generation(&name, number))?;
+            let before = trial.before.map_or(To::Embedded, To::Generation);
+            let runs_it = trial.boot == host.boot()?;
+            point(host, &name, before)?;
+            abandon(host, &name, to)?;
+            eprintln!(
+                "sysctr: {} was never seen healthy by the program that switched to it; {} is active again",
+                called(&name, to),
+                called(&name, before)
+            );
+            if runs_it && systemd::is_running() && systemd::unit(&name)? != Unit::Stopped {
+                prove(host, &name, &Interrupt::default())?;
+            } else {
+                settle_in(&name)?;
+            }
         }
     }
     Ok(())

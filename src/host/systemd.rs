@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 
@@ -44,13 +45,14 @@ pub fn reload() -> Result<()> {
     systemctl(&["daemon-reload"])
 }
 
-/// Makes what the container's generation needs in /var and /run, as a boot would.
+/// Makes what the container needs in /var and /run, as a boot would.
 ///
 /// # Errors
 /// When it can't be made.
 pub fn create_files(name: &ContainerName) -> Result<()> {
-    let lines = format!("/run/tmpfiles.d/{}", place::tmpfiles_name(name));
-    if !std::path::Path::new(&lines).exists() {
+    let lines = place::tmpfiles_name(name);
+    let there = |dir: &str| std::path::Path::new(dir).join(&lines).exists();
+    if !["/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/lib/tmpfiles.d"].iter().any(|dir| there(dir)) {
         return Ok(());
     }
     let mut command = Command::new("systemd-tmpfiles");
@@ -82,11 +84,14 @@ pub fn forget_failures(name: &ContainerName) {
     systemctl(&["reset-failed", &name.unit()]).unwrap_or_default();
 }
 
-/// Stops the container's unit.
+/// Stops the container's unit, if systemd knows it.
 ///
 /// # Errors
 /// When it can't be stopped.
 pub fn stop(name: &ContainerName) -> Result<()> {
+    if property(name, "LoadState")? == "not-found" {
+        return Ok(());
+    }
     systemctl(&["stop", &name.unit()])
 }
 
@@ -95,19 +100,22 @@ pub fn stop(name: &ContainerName) -> Result<()> {
 ///
 /// # Errors
 /// When systemd can't be asked.
-pub fn restart(name: &ContainerName, settle: Duration) -> Result<Health> {
+pub fn restart(name: &ContainerName, settle: Duration, interrupt: &Interrupt) -> Result<Health> {
     // They must not count against this start.
     forget_failures(name);
     #[expect(clippy::disallowed_methods, reason = "the journal is asked by it, nothing is written with it")]
     let begun = SystemTime::now();
     let started = run(&["restart", &name.unit()])?;
     if !started.status.success() {
-        return bad(name, begun);
+        return bad(name, begun, &started);
     }
     let begin = Instant::now();
     loop {
         if unit(name)? != Unit::Up && !is_done(name)? || property(name, "NRestarts")? != "0" {
-            return bad(name, begun);
+            return bad(name, begun, &started);
+        }
+        if interrupt.check().is_err() {
+            return Ok(Health::Bad("it was interrupted before it had shown that".to_owned()));
         }
         if begin.elapsed() >= settle {
             return Ok(Health::Good);
@@ -121,9 +129,14 @@ fn is_done(name: &ContainerName) -> Result<bool> {
     Ok(property(name, "Type")? == "oneshot" && property(name, "Result")? == "success")
 }
 
-fn bad(name: &ContainerName, begun: SystemTime) -> Result<Health> {
+fn bad(name: &ContainerName, begun: SystemTime, started: &Output) -> Result<Health> {
     let result = property(name, "Result")?;
-    let mut why = if result == "success" { "it ended".to_owned() } else { format!("its result is {result}") };
+    let mut why = match result.as_str() {
+        // systemd did not even try: it is masked, or something that it needs failed.
+        "success" if !started.status.success() => format!("systemd says: {}", complaint(started)),
+        "success" => "it ended".to_owned(),
+        result => format!("its result is {result}"),
+    };
     let words = last_words(name, begun);
     if !words.is_empty() {
         why = format!("{why}, its last words: {words}");

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail};
+use camino::{Utf8Path, Utf8PathBuf};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use sysctr_core::container::Subject;
 use sysctr_core::digest::Digest;
 use sysctr_core::epoch::Epoch;
-use sysctr_core::image::flatten::{Limits, Progress};
+use sysctr_core::image::flatten::{Lacking, Limits, Progress};
+use sysctr_core::image::reference::{ImageRef, Transport};
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::place;
 use sysctr_core::placement::Policy;
@@ -17,16 +21,14 @@ use sysctr_core::settings::Settings;
 use sysctr_core::store::layers::KnownLayers;
 use sysctr_core::store::own_repo::OwnRepo;
 
-use crate::active::decision::{Hold, Link, Why};
+use crate::active::decision::{Hold, Why};
 use crate::active::host::{self, Host};
 use crate::active::{self, Active};
 use crate::etc;
 use crate::image::{self, Fetched, KnownBlobs, Source};
-use crate::make::{self, Made, Making};
-use crate::switch::{self, Failure, Switched, To};
+use crate::make::{self, FETCHED, Made, Making};
+use crate::switch::{Failure, Switch, Switched, To};
 
-/// In the directory of generations: what is being fetched.
-const FETCHED: &str = ".fetched";
 /// Whose the containers are that were installed here.
 const GROUP: &str = "host";
 
@@ -34,15 +36,23 @@ const GROUP: &str = "host";
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Its image; none: where the last one said that updates come from.
-    pub image: Option<sysctr_core::image::reference::ImageRef>,
+    pub image: Option<ImageRef>,
     /// What the image must be.
     pub pin: Option<Digest>,
     /// Passwords of registries.
-    pub authfile: Option<camino::Utf8PathBuf>,
+    pub authfile: Option<Utf8PathBuf>,
     /// Values over those that it has.
     pub set: BTreeMap<String, String>,
     /// What happens when it does not become healthy.
     pub failure: Failure,
+    /// The user's wish to stop.
+    pub interrupt: Interrupt,
+}
+
+impl Request {
+    fn source(&self, reference: ImageRef) -> Source {
+        Source { reference, pin: self.pin, authfile: self.authfile.clone() }
+    }
 }
 
 /// What became of one container.
@@ -65,14 +75,21 @@ pub fn update(host: &Host, name: &ContainerName, request: &Request) -> Result<Up
     etc::require_writable(host).with_context(doing)?;
     let active = active::on(host, name).with_context(doing)?;
     free(host, name, &active).with_context(doing)?;
-    let settings = settings(&active, &request.set).with_context(doing)?;
+    let mut settings = settings(&active, &request.set).with_context(doing)?;
+    let former = image::place_of_updates(settings.update.as_deref(), &active.record.image.source);
     let reference = match &request.image {
-        Some(image) => image.clone(),
-        None => image::place_of_updates(settings.update.as_deref(), &active.record.image.source)
-            .with_context(doing)?,
+        // The next update looks there, too; what comes on a stick has no next one.
+        Some(image) => {
+            let registry = image.transport() == Transport::Docker;
+            let next = if registry { Some(image.clone()) } else { former.ok() };
+            settings.update = next.map(|image| image.to_string());
+            image.clone()
+        }
+        None => former.with_context(doing)?,
     };
     let group = active.record.group.clone();
-    bring(host, name, Wish { group, settings, reference, active: Some(active) }, request).with_context(doing)
+    let source = request.source(reference);
+    bring(host, name, &Wish { group, settings, source, active: Some(active) }, request).with_context(doing)
 }
 
 /// Makes a container that this host does not have. The caller holds the lock.
@@ -91,65 +108,131 @@ pub fn install(host: &Host, name: &ContainerName, settings: Settings, request: &
     let group: GroupName = GROUP.parse().context("naming the group of what is installed")?;
     let mut settings = settings;
     settings.set.extend(request.set.clone());
-    bring(host, name, Wish { group, settings, reference, active: None }, request).with_context(doing)
+    let source = request.source(reference);
+    bring(host, name, &Wish { group, settings, source, active: None }, request).with_context(doing)
 }
 
 /// What a container shall be.
 struct Wish {
     group: GroupName,
     settings: Settings,
-    reference: sysctr_core::image::reference::ImageRef,
+    source: Source,
     /// What it is now.
     active: Option<Active>,
 }
 
-fn bring(host: &Host, name: &ContainerName, wish: Wish, request: &Request) -> Result<Updated> {
-    let Wish { group, settings, reference, active } = wish;
-    let architecture = host.architecture()?;
-    let runtime = host.runtime(&settings.runtime)?;
-    let store = OwnRepo::open_or_make(&host.generations_dir().join(place::STORE))?;
-    let source = Source { reference, pin: request.pin, authfile: request.authfile.clone() };
-    let known = known_blobs(host, &store, name)?;
-    let fetching = host.generations_dir().join(FETCHED);
-    make::clear(&fetching)?;
-    let Fetched { image, bytes } = image::fetch(&source, architecture, &known, &fetching)?;
-    let origin = prepare::origin(&image.config_document.digest, &settings);
-    let mut updated = Updated { name: name.clone(), made: None, fetched: bytes };
-    if active.as_ref().is_some_and(|active| active.record.origin == origin) {
-        make::clear(&fetching)?;
+impl Wish {
+    /// Whether it is that already.
+    fn is_met(&self, config: &Digest) -> bool {
+        let origin = prepare::origin(config, &self.settings);
+        self.active.as_ref().is_some_and(|active| active.record.origin == origin)
+    }
+
+    /// The same by what a registry's tag names now, before anything is fetched.
+    fn seems_met(&self, scratch: &Utf8Path, interrupt: &Interrupt) -> bool {
+        let Some(image) = self.active.as_ref().map(|active| &active.record.image) else { return false };
+        self.is_met(&image.config)
+            && image::peek(&self.source, scratch, interrupt)
+                .is_some_and(|digest| [image.index, image.manifest].contains(&Some(digest)))
+    }
+}
+
+fn bring(host: &Host, name: &ContainerName, wish: &Wish, request: &Request) -> Result<Updated> {
+    let fetching = Fetching::new(host)?;
+    let mut updated = Updated { name: name.clone(), made: None, fetched: 0 };
+    if wish.seems_met(&fetching.dir, &request.interrupt) {
         return Ok(updated);
     }
+    let store = OwnRepo::open_or_make(&host.generations_dir().join(place::STORE))?;
+    let mut known = known_blobs(host, &store, name)?;
+    let made = loop {
+        let architecture = host.architecture()?;
+        fetching.renew()?;
+        let fetched = image::fetch(&wish.source, architecture, &known, &fetching.dir, &request.interrupt)?;
+        updated.fetched += fetched.bytes;
+        if wish.is_met(&fetched.image.config_document.digest) {
+            return Ok(updated);
+        }
+        match make(host, name, wish, &store, &fetched, &request.interrupt) {
+            // What the store knows of a layer is less than what this image shows of it.
+            Err(error) if !known.is_empty() && error.is::<Lacking>() => known.clear(),
+            made => break made?,
+        }
+    };
+    drop(fetching);
+    let switch = Switch { host, name, failure: request.failure, interrupt: &request.interrupt };
+    let to = To::Generation(made.name.number);
+    updated.made = Some((made, switch.to(to)?));
+    Ok(updated)
+}
+
+/// Makes the generation.
+fn make(
+    host: &Host,
+    name: &ContainerName,
+    wish: &Wish,
+    store: &OwnRepo,
+    Fetched { image, .. }: &Fetched,
+    interrupt: &Interrupt,
+) -> Result<Made> {
     let policy = Policy::read(host)?;
     let layers =
         KnownLayers::new(store.dir().as_fd(), policy.as_ref().map(|policy| policy.roots().as_bytes()));
     image.find_layers(|diff_id| layers.has(diff_id))?;
-    let embedded = host.embedded(name)?;
-    let making = Making { host, store: &store, embedded: embedded.as_ref(), limits: LIMITS };
+    let runtime = host.runtime(&wish.settings.runtime)?;
+    let generation = make::next(host, name)?;
+    let bundle = Utf8Path::new("/").join(place::GENERATIONS_DIR).join(generation.to_string());
     let subject = Subject {
         name,
-        group: &group,
-        settings: &settings,
-        reference: &source.reference,
-        image: &image,
+        group: &wish.group,
+        settings: &wish.settings,
+        reference: &wish.source.reference,
+        image,
+        bundle,
         runtime: &runtime,
-        architecture,
+        architecture: host.architecture()?,
         epoch: Epoch::default(),
         signed_by: &[],
     };
-    let made = making.make(&subject, &Quiet)?;
-    make::clear(&fetching)?;
-    let to = To::Generation(made.name.number);
-    match switch::switch(host, name, to, request.failure) {
-        Ok(switched) => updated.made = Some((made, switched)),
-        Err(error) => {
-            // One that failed is nothing to go back to.
-            if host.link(name) != Link::To(made.name.number) {
-                make::forget(host, &made.name)?;
-            }
-            return Err(error);
-        }
+    let embedded = host.embedded(name)?;
+    let making = Making { host, store, embedded: embedded.as_ref(), name: &generation, limits: LIMITS };
+    let mut made = making.make(&subject, &Heard(interrupt))?;
+    let signed = wish.active.as_ref().is_some_and(|active| !active.record.image.signed_by.is_empty());
+    if signed {
+        made.warnings.push(
+            "what it was before was signed when the host image was composed; of updates only this host's policy.json \
+             demands signatures"
+                .to_owned(),
+        );
     }
-    Ok(updated)
+    Ok(made)
+}
+
+/// A directory for what is being fetched, closed to others; it goes when this is dropped.
+struct Fetching {
+    dir: Utf8PathBuf,
+}
+
+impl Fetching {
+    fn new(host: &Host) -> Result<Self> {
+        let fetching = Self { dir: host.generations_dir().join(FETCHED) };
+        fetching.renew()?;
+        Ok(fetching)
+    }
+
+    /// Empties it.
+    fn renew(&self) -> Result<()> {
+        make::clear(&self.dir)?;
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&self.dir);
+        made.with_context(|| format!("making directory {}", self.dir))
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        // There is nobody to tell; what is left is cleared by the next program.
+        make::clear(&self.dir).unwrap_or_default();
+    }
 }
 
 /// A held container stays what it is.
@@ -181,7 +264,7 @@ fn known_blobs(host: &Host, store: &OwnRepo, name: &ContainerName) -> Result<Kno
     let layers =
         KnownLayers::new(store.dir().as_fd(), policy.as_ref().map(|policy| policy.roots().as_bytes()));
     let mut known = BTreeSet::new();
-    let mut look = |bundle: &camino::Utf8Path, record: &Record| -> Result<()> {
+    let mut look = |bundle: &Utf8Path, record: &Record| -> Result<()> {
         let Some(manifest) = host::read(&bundle.join(place::IMAGE_MANIFEST))? else { return Ok(()) };
         let pairs = layer_digests(&manifest).into_iter().zip(&record.image.diff_ids);
         known.extend(pairs.filter(|(_, diff_id)| layers.has(diff_id)).map(|(digest, _)| digest));
@@ -204,14 +287,14 @@ fn layer_digests(manifest: &[u8]) -> Vec<Digest> {
     layers.iter().map_while(|layer| layer["digest"].as_str()?.parse().ok()).collect()
 }
 
-/// Hears nothing.
-struct Quiet;
+/// Hears nothing but the user's wish to stop.
+struct Heard<'a>(&'a Interrupt);
 
-impl Progress for Quiet {
+impl Progress for Heard<'_> {
     fn layer(&self, _: usize, _: usize, _: u64) {}
 
     fn advance(&self, _: usize, _: u64) -> Result<()> {
-        Ok(())
+        Ok(self.0.check()?)
     }
 
     fn done(&self, _: usize) {}

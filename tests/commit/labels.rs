@@ -7,9 +7,9 @@ use std::process::Command;
 
 use anyhow::Result;
 use camino::Utf8Path;
-use sysctr_compose::interrupt::Interrupt;
 use sysctr_compose::target::commit::{Commit, Written};
 use sysctr_compose::target::host_tree::HostTree as _;
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::placement::{Adopted, Change, Ground as _, Placement, Policy, Present, label_rule};
 use sysctr_core::record::{Embedded, LabelRule};
 

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use sysctr_compose::interrupt::Interrupt;
 use sysctr_compose::target::commit::Commit;
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::placement::Change;
 use sysctr_core::tree::{FileName, Leaf, Node, Stat};
 

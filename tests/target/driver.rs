@@ -5,7 +5,7 @@
 mod steps;
 
 use anyhow::{Context as _, Result};
-use sysctr_compose::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use camino::Utf8Path;
-use sysctr_compose::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// The driver's program.
 const DRIVER: &str = env!("CARGO_BIN_EXE_target-driver");

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use camino::Utf8Path;
-use sysctr_compose::interrupt::Interrupt;
 use sysctr_compose::target::sysroot::{Access, Staging, Sysroot};
 use sysctr_core::digest::Digest;
 use sysctr_core::epoch::Epoch;
 use sysctr_core::image::flatten::{ContentStore as _, ContentWriter as _};
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::ContainerName;
 use sysctr_core::placement::{Bundle, Change, PlacedFile, PlacedLeaf, Placement};
 use sysctr_core::tree::{ContentId, Dir, FileName, ImageTree, Leaf, Mtime, Node, Stat, TreePath, Xattrs};

@@ -11,10 +11,16 @@ use tempfile::TempDir;
 pub struct Version {
     answer: String,
     script: String,
+    /// Whether the base layer has a page, too.
+    base_page: bool,
 }
 
 pub fn version(answer: &str) -> Version {
-    Version { answer: answer.to_owned(), script: "exec httpd -f -p 127.0.0.1:8085 -h /www".to_owned() }
+    Version {
+        answer: answer.to_owned(),
+        base_page: false,
+        script: "exec httpd -f -p 127.0.0.1:8085 -h /www".to_owned(),
+    }
 }
 
 impl Version {
@@ -29,14 +35,23 @@ impl Version {
         &self.answer
     }
 
+    /// Its page is written over one that the base has.
+    pub fn over_the_base(mut self) -> Self {
+        self.base_page = true;
+        self
+    }
+
     /// It byte by byte.
     pub fn crafted(&self) -> Crafted {
         let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
-        let base = ["sh", "httpd", "sleep", "echo"]
+        let mut base = ["sh", "httpd", "sleep", "echo"]
             .iter()
             .fold(Layer::new().dir("bin").program("bin/busybox", busybox), |layer, applet| {
                 layer.symlink(&format!("bin/{applet}"), "busybox")
             });
+        if self.base_page {
+            base = base.dir("www").file("www/index.html", "the base\n");
+        }
         let top = Layer::new().dir("www").file("www/index.html", format!("version {}\n", self.answer));
         let mut image = Crafted::of(&[base.bytes(), top.bytes()], Packing::Gzip);
         image.config["config"] =

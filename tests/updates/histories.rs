@@ -94,10 +94,12 @@ impl Model {
             }
             Act::Rollback => {
                 let Some(link) = link else { return false };
-                self.deployment().link = generations.range(..link).next_back().map(|(number, _)| *number);
+                let runs = |(_, it): &(&u64, &Generation)| it.held || it.origin == host;
+                self.deployment().link = generations.range(..link).rfind(runs).map(|(number, _)| *number);
             }
             Act::RollbackTo(number) => {
-                if !generations.contains_key(&number) {
+                let runs = generations.get(&number).is_some_and(|it| it.held || it.origin == host);
+                if !runs || link == Some(number) {
                     return false;
                 }
                 self.deployment().link = Some(number);
@@ -105,6 +107,9 @@ impl Model {
             Act::Reset => self.deployment().link = None,
             Act::Hold | Act::Unhold => {
                 let Some(link) = link else { return false };
+                if act == Act::Hold && active == "embedded" {
+                    return false;
+                }
                 self.deployment().generations.get_mut(&link).expect("the active one").held = act == Act::Hold;
             }
             Act::Gc => self.collect(),
@@ -131,7 +136,7 @@ impl Model {
         let others: Vec<_> =
             deployment.generations.keys().rev().filter(|number| Some(**number) != link).collect();
         let old: Vec<_> = others.iter().skip(2).map(|number| **number).collect();
-        deployment.generations.retain(|number, _| !old.contains(number));
+        deployment.generations.retain(|number, it| it.held || !old.contains(number));
         self.bundles = self.deployments.values().flat_map(|it| it.generations.keys().copied()).collect();
     }
 }

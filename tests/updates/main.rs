@@ -4,6 +4,14 @@ mod bench;
 mod desk;
 mod histories;
 mod kills;
+#[path = "../registry/proxy.rs"]
+#[expect(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "what fails here fails the test; others use the rest of it"
+)]
+mod proxy;
+mod registry;
 
 use bench::{Bench, version};
 
@@ -118,6 +126,43 @@ fn a_boot_that_finds_a_trial_runs_what_was_before() {
         "sysctr: web.2 was never seen healthy by the program that switched to it; web.1 is active again\n\
          web: held at web.1\nweb\nweb.1\n"
     );
+}
+
+#[test]
+fn an_interrupt_leads_back_and_a_units_own_files_follow() {
+    let bench = Bench::new(&[version("1")]);
+    bench.image(&version("2"));
+    bench.image(&version("3").ends_with("sleep 600"));
+    let report = bench.boot(
+        r#"
+        sysctr update web --image oci:/images/2; says 2
+        sysctr update web --image oci:/images/3 & updater=$!
+        wait_for test -e /etc/containers/atomic/web.2/trial.json
+        kill -TERM $updater; wait $updater; echo "status $?"
+        says 2
+        expect active "$(active)" "web.1 updated"
+        ls /etc/containers/atomic
+        # A rollback that is cut off loses neither.
+        sysctr update web --image oci:/images/3 --no-rollback
+        sysctr rollback web & updater=$!
+        wait_for test -e /etc/containers/atomic/web.1/trial.json
+        kill -KILL $updater
+        sysctr unhold web
+        ls /etc/containers/atomic
+        systemctl show -P RequiresMountsFor web | tr ' ' '\n' | grep atomic
+        systemctl cat web | grep -c '^RequiresMountsFor=/var/lib/containers/atomic/web.'
+        ! sysctr install oci:/images/1 --name dbus
+        "#,
+    );
+    let text = report.expect_ok().text;
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "web: web.1 runs");
+    let interrupted = "sysctr: updating container web: web.2 is not healthy: it was interrupted before it had shown that; web.1 \
+                       runs again";
+    assert_eq!(lines[1..5], [interrupted, "status 1", "web", "web.1"], "{text}");
+    assert!(text.contains("\nweb\nweb.1\nweb.3\n"), "{text}");
+    let clash = "sysctr: installing container dbus: ";
+    assert!(lines.iter().any(|line| line.starts_with(clash)), "{text}");
 }
 
 #[test]

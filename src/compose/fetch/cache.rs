@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use sysctr_core::digest::{Digest, Hasher};
 use sysctr_core::image::stored::blob_name;
 
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// The variable that names the cache.
 pub const VARIABLE: &str = "SYSCTR_CACHE";

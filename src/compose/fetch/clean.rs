@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use sysctr_core::digest::Digest;
 
 use super::cache::{self, Cache};
-use crate::interrupt::Interrupt;
 use crate::lock::{Lock, LockFile};
+use sysctr_core::interrupt::Interrupt;
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]

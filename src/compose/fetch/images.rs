@@ -14,10 +14,10 @@ use sysctr_core::record::Signer;
 use super::cache::{self, Cache};
 use super::trust::{Demand, Trust};
 use super::{Fetcher, Task, UNCHECKABLE};
-use crate::interrupt::Interrupt;
 use crate::lock::{Key, LockFile, Locked};
 use crate::manifest::{Container, Manifest, NotUnderstood};
 use crate::progress::Reporter;
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::skopeo::Patience;
 
 /// What of an image is known before it is read.

@@ -24,7 +24,6 @@ use sysctr_core::arch::Architecture;
 use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::Reader;
 
-use crate::interrupt::Interrupt;
 use crate::lock::Locked;
 use crate::manifest::Container;
 use crate::progress::Reporter;
@@ -33,6 +32,7 @@ use hint::Hint;
 use progress::Progress;
 use pull::Pulled;
 use staging::Staging;
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::skopeo::{Patience, Skopeo};
 use trust::Trust;
 
@@ -153,7 +153,7 @@ impl Fetcher<'_> {
     }
 
     fn skopeo(&self) -> Skopeo<'_> {
-        Skopeo { base: self.base, patience: self.patience, stop: self.interrupt }
+        Skopeo { base: self.base, patience: self.patience, interrupt: self.interrupt }
     }
 }
 

@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::digest::{Digest, Hasher};
 
 use super::cache::{self, Cache, State};
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 const BUFFER: usize = 256 << 10;
 

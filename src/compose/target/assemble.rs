@@ -15,7 +15,7 @@ use super::beneath;
 use super::contents;
 use super::journal::write_all;
 use super::owners::{Made, Owners};
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// After how many entries the interrupt is looked at.
 const ENTRIES: usize = 256;

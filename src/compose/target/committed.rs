@@ -10,7 +10,7 @@ use super::host_tree::{HostTree, Mislabelled, Rights, Unkept};
 use super::read_back;
 use super::scan::Scan;
 use super::snapshot::{At, FileObject, Last, Library, Snapshot};
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// No commit keeps time stamps; a checkout shows this.
 const NO_TIME: Mtime = Mtime { seconds: 0, nanoseconds: 0 };

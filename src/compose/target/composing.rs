@@ -28,7 +28,7 @@ use super::labels::{Kind, Labels};
 use super::marks;
 use super::revision::{Revision, Written};
 use super::snapshot::{At, Last, Snapshot};
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// A new commit under way. Dropped without [`Composing::commit`], nothing of ours is left behind; libostree may keep an empty
 /// directory in the repository's `tmp`, which its next transaction takes.

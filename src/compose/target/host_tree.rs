@@ -6,7 +6,7 @@ use sysctr_core::placement::{Ground, Present};
 use sysctr_core::tree::{ImageTree, Stat, TreePath};
 
 use super::scan::Scan;
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// Owner and permission bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use sysctr_core::tree::Stat;
 use super::commit::{Commit, FileLabels};
 use super::host_tree::{HostTree as _, Mislabelled};
 use super::snapshot::{At, FileObject, Last, Library as _, Snapshot};
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// The attribute that holds a label, with a NUL at its end.
 pub(super) const ATTRIBUTE: &[u8] = b"security.selinux";

@@ -6,7 +6,7 @@ use sysctr_core::placement::Placement;
 use super::branch::{Base, Branch, Naming};
 use super::commit::{Composing, Deployments, Written};
 use super::signing::Trust;
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// What becomes of an origin from which an upgrade would take commits without the containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use sysctr_core::tree::{Dir, FileName, ImageTree, Leaf, LeafId, Node, Stat, Tree
 
 use super::beneath::Stamp;
 use super::owners::link_path;
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// Bytes that a thread reads at once.
 const BUFFER: usize = 256 << 10;

@@ -21,7 +21,7 @@ use super::plan::{Plan, plan};
 use super::recover::{self, End, STAGING};
 use super::swap::Swap;
 use super::sysroot::Sysroot;
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// A change under way. Dropped without [`Staging::commit`], nothing of it is left behind.
 #[derive(Debug)]

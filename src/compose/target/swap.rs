@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::beneath::{self, Stamp};
 use super::erase::erase;
 use super::journal::{Journal, Kind, Operation};
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 /// The root and the two sides of the changes.
 pub(super) struct Swap<'a> {

@@ -16,7 +16,7 @@ use super::beneath::{self, Stamp};
 use super::host_tree::{HostTree, Mislabelled, Rights, Unkept};
 use super::journal::{read_file, read_head};
 use super::{guard, recover, scan};
-use crate::interrupt::Interrupt;
+use sysctr_core::interrupt::Interrupt;
 
 pub use super::contents::{StagedContents, StagedWriter};
 pub use super::guard::NarrowOwners;

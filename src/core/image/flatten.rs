@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::ResolvedImage;
 use super::compression::{Turn, Windows};
 use super::layer::{self, Budget, Cancelled, Job};
+use crate::digest::Digest;
 
 pub use super::contents::{ContentStore, ContentWriter, Cost, Limits, Progress, ReadLayer};
 use crate::tree::{Builder, Built, Entry, ImageTree, LayerDiff, Leaf, SpecialKind, Stat, TreePath};
@@ -82,9 +83,23 @@ pub fn flatten<S: ContentStore>(
         match put_together(&job, limits.jobs, &lacking)? {
             Made::Whole(flattened) => return Ok(flattened),
             // Never one of those that were read, so this ends.
-            Made::Lacks(layers) => lacking.extend(layers),
+            Made::Lacks(layers) => {
+                if let Some(index) = layers.iter().find(|index| !image.has_layer(**index)) {
+                    let digest = image.layer_digest(*index).unwrap_or(image.config.diff_ids[*index]);
+                    return Err(Lacking { digest }.into());
+                }
+                lacking.extend(layers);
+            }
         }
     }
+}
+
+/// Layers that the store recalled, but whose contents it lacks, are not there to be read.
+#[derive(Debug, thiserror::Error)]
+#[error("layer {digest} is needed once more, and is not there; fetch it again")]
+pub struct Lacking {
+    /// The first of them, as its blob or its content is named.
+    pub digest: Digest,
 }
 
 enum Made {

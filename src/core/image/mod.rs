@@ -161,6 +161,15 @@ impl ResolvedImage {
         Ok(())
     }
 
+    /// Whether a layer's blob is there and has its size; one that no digest names is.
+    ///
+    /// # Panics
+    /// When there is no layer of that number.
+    pub fn has_layer(&self, index: usize) -> bool {
+        let LayerBlob { name, digest, size } = &self.layers[index];
+        digest.is_none_or(|digest| layout::look(&self.origin, name, &digest, *size).is_ok())
+    }
+
     /// Digest of a layer's bytes as they lie there; a docker-archive tells none.
     ///
     /// # Panics

@@ -86,11 +86,6 @@ pub(super) fn places(input: &Input<'_>, brought: &Brought) -> Places {
     source(input, brought, labels.as_ref().ok(), &mut Vec::new(), exports::places).unwrap_or_default()
 }
 
-/// The bundle on the host.
-fn bundle_of(input: &Input<'_>) -> Utf8PathBuf {
-    Utf8Path::new("/").join(place::bundle(input.source.name))
-}
-
 /// What `then` makes of everything that rendering needs.
 fn source<T>(
     input: &Input<'_>,
@@ -107,7 +102,7 @@ fn source<T>(
         read: input.read,
         built_ins: BuiltIns {
             name: input.source.name,
-            bundle: &bundle_of(input),
+            bundle: input.bundle,
             runtime: input.runtime,
             image_name: input.image_name,
             image: input.config,
@@ -298,6 +293,7 @@ impl Road<'_> {
         let bundle::Source { name, settings, image, .. } = self.input.source;
         let source = units::Source {
             name,
+            bundle: self.input.bundle,
             settings,
             image,
             stop_signal: &prepared.launch.stop_signal,

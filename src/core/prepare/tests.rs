@@ -12,6 +12,9 @@ use crate::tree::{ImageTree, TreePath};
 pub fn prepared(case: &Case) -> Result<Prepared> {
     prepare(&Input {
         source: case.source(),
+        bundle: camino::Utf8Path::new("/usr/lib/containers/atomic")
+            .join(case.source().name.as_str())
+            .as_path(),
         runtime: &AbsolutePath::try_from("/usr/bin/runc".to_owned()).unwrap(),
         config: &Digest::of(b""),
         image_name: "image",

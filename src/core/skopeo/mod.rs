@@ -14,6 +14,8 @@ use camino::Utf8Path;
 
 use terminal::Terminal;
 
+use crate::interrupt::Interrupt;
+
 pub use terminal::Mark;
 pub use words::Failure;
 
@@ -75,15 +77,6 @@ pub enum Ear<'a> {
     Marks(&'a dyn Fn(&[Mark])),
 }
 
-/// Who may end a call.
-pub trait Stop: Sync {
-    /// Looks whether it shall go on.
-    ///
-    /// # Errors
-    /// When it shall not.
-    fn check(&self) -> Result<()>;
-}
-
 /// Runs calls.
 pub struct Skopeo<'a> {
     /// The directory that relative paths in sources and policies are relative to.
@@ -91,7 +84,7 @@ pub struct Skopeo<'a> {
     /// Bounds.
     pub patience: Patience,
     /// The user's wish to stop.
-    pub stop: &'a dyn Stop,
+    pub interrupt: &'a Interrupt,
 }
 
 impl Skopeo<'_> {
@@ -161,7 +154,7 @@ impl Skopeo<'_> {
                 return Ok(Some(status));
             }
             let late = begun.elapsed() >= self.patience.timeout;
-            let stopped = self.stop.check();
+            let stopped = self.interrupt.check();
             if late || stopped.is_err() {
                 child.kill().and_then(|()| child.wait()).context("ending skopeo")?;
                 stopped?;
@@ -175,7 +168,7 @@ impl Skopeo<'_> {
     fn sleep(&self, pause: Duration) -> Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < pause {
-            self.stop.check()?;
+            self.interrupt.check()?;
             std::thread::sleep(LOOK);
         }
         Ok(())

@@ -11,7 +11,7 @@ mod tmpfiles;
 mod wishes;
 
 use anyhow::Result;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::image::ImageConfig;
 use crate::name::ContainerName;
@@ -25,6 +25,8 @@ pub use wishes::{Over, Wish, wishes};
 pub struct Source<'a> {
     /// The container.
     pub name: &'a ContainerName,
+    /// Where its bundle will lie on the host: an absolute path.
+    pub bundle: &'a Utf8Path,
     /// What the user wants.
     pub settings: &'a Settings,
     /// The image's own configuration, for its labels.

@@ -213,7 +213,7 @@ pub(super) fn description(source: &Source<'_>) -> Result<String> {
 
 /// The record beside the bundle, and what the image's labels point to.
 fn documentation(source: &Source<'_>) -> Vec<String> {
-    let record = format!("file:/{}", place::bundle(source.name).join(place::RECORD_JSON));
+    let record = format!("file:{}", source.bundle.join(place::RECORD_JSON));
     let label = |key: &str| source.image.labels.get(key).map(String::as_str);
     let urls = ["org.opencontainers.image.documentation", "org.opencontainers.image.url"].map(label);
     let fit = |url: &&str| {

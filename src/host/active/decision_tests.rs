@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use sysctr_core::generation::Tried;
+
 use super::*;
 
 const BOOT: &str = "this boot";
@@ -18,7 +20,7 @@ fn made_from(what: &str) -> Known {
 }
 
 fn on_trial(known: Known, boot: &str, before: Option<u64>) -> Known {
-    let trial = Trial { version: 1, boot: boot.to_owned(), before: before.map(number) };
+    let trial = Trial { version: 1, boot: boot.to_owned(), of: Tried::New, before: before.map(number) };
     Known { trial: Some(trial), ..known }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
+use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -172,6 +173,36 @@ impl Host {
         Ok(Opened { bundle, record, known })
     }
 
+    /// Whether what lies in /var can be found before it is mounted: on an OSTree host below /sysroot, else on the root file
+    /// system.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    pub fn is_var_there_early(&self) -> Result<bool> {
+        let identity = |path: &Utf8Path| -> Result<Option<(u64, u64)>> {
+            match std::fs::metadata(path) {
+                Ok(found) => Ok(Some((found.dev(), found.ino()))),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error).with_context(|| format!("looking at {path}")),
+            }
+        };
+        let here = identity(&self.generations_dir())?;
+        Ok(match self.early(place::GENERATIONS_DIR) {
+            Some(early) => identity(&early)? == here,
+            None => here.map(|(dev, _)| dev) == identity(&self.root)?.map(|(dev, _)| dev),
+        })
+    }
+
+    /// Where an OSTree host has a path of /var before /var is mounted.
+    fn early(&self, relative: &str) -> Option<Utf8PathBuf> {
+        let command_line = std::fs::read_to_string(self.path("proc/cmdline")).unwrap_or_default();
+        let booted =
+            command_line.split_whitespace().find_map(|word| word.strip_prefix("ostree=/ostree/boot."))?;
+        // `boot.N/OS/CHECKSUM/N`
+        let stateroot = booted.split('/').nth(1)?;
+        Some(self.path("sysroot/ostree/deploy").join(stateroot).join(relative))
+    }
+
     /// Where a bundle lies: units that start before /var is mounted find it where OSTree keeps that (ostree-prepare-root(1)).
     fn bundle(&self, generation: &Generation) -> Utf8PathBuf {
         let relative = generation.bundle.as_str().trim_start_matches('/');
@@ -179,14 +210,7 @@ impl Host {
         if mounted.exists() {
             return mounted;
         }
-        let command_line = std::fs::read_to_string(self.path("proc/cmdline")).unwrap_or_default();
-        let booted =
-            command_line.split_whitespace().find_map(|word| word.strip_prefix("ostree=/ostree/boot."));
-        // `boot.N/OS/CHECKSUM/N`
-        let early = booted
-            .and_then(|booted| booted.split('/').nth(1))
-            .map(|stateroot| self.path("sysroot/ostree/deploy").join(stateroot).join(relative));
-        early.filter(|early| early.exists()).unwrap_or(mounted)
+        self.early(relative).filter(|early| early.exists()).unwrap_or(mounted)
     }
 
     /// The numbers of a container's generations that `/etc` knows.
@@ -268,11 +292,12 @@ fn document<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> Result<T, Unusab
     let bytes = needed(path)?;
     record::from_json(&bytes, path.as_str()).map_err(|error| {
         let why = format!("{error:#}");
-        if newer(&bytes) { Unusable::Newer(why) } else { Unusable::Broken(why) }
+        if is_newer(&bytes) { Unusable::Newer(why) } else { Unusable::Broken(why) }
     })
 }
 
-fn newer(bytes: &[u8]) -> bool {
+/// Whether a document says that a newer program wrote it.
+pub fn is_newer(bytes: &[u8]) -> bool {
     let value: Result<serde_json::Value, _> = serde_json::from_slice(bytes);
     value.is_ok_and(|value| value["version"].as_u64().is_some_and(|it| it > record::VERSION.into()))
 }

@@ -74,7 +74,7 @@ fn explained(name: &ContainerName, refused: &Refused) -> anyhow::Error {
         Refused::Unknown => anyhow::anyhow!(unknown(name)),
         Refused::Unusable(why) => anyhow::anyhow!(
             "finding container {name}: what it was updated to can't be used: {why}; \
-             `sysctr rollback {name}` or `sysctr reset {name}` leads away from it"
+             `sysctr rollback {name}` or `sysctr reset {name}` (if it was installed here, `sysctr uninstall {name}`) leads away from it"
         ),
     }
 }
@@ -172,7 +172,8 @@ mod tests {
             error,
             format!(
                 "finding container etcd: what it was updated to can't be used: reading {}/etcd.1/generation.json: No such \
-                 file or directory (os error 2); `sysctr rollback etcd` or `sysctr reset etcd` leads away from it",
+                 file or directory (os error 2); `sysctr rollback etcd` or `sysctr reset etcd` (if it was installed here, `sysctr \
+                 uninstall etcd`) leads away from it",
                 active.display()
             )
         );

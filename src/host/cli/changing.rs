@@ -8,6 +8,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
 use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::ImageRef;
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::ContainerName;
 use sysctr_core::settings::Settings;
 
@@ -17,7 +18,7 @@ use crate::collect;
 use crate::list;
 use crate::lock::Lock;
 use crate::rollback::{self, Holding, State};
-use crate::switch::{self, Failure, To};
+use crate::switch::{self, Failure, Switch, To};
 use crate::update::{self, Request};
 
 /// The verbs.
@@ -123,10 +124,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl InstallArgs {
-    fn request(self, image: Option<ImageRef>, pin: Option<Digest>) -> Request {
+    fn request(self, image: Option<ImageRef>, pin: Option<Digest>, interrupt: &Interrupt) -> Request {
         let failure = if self.no_rollback { Failure::IsKept } else { Failure::LeadsBack };
         let set: BTreeMap<_, _> = self.set.into_iter().collect();
-        Request { image, pin, authfile: self.authfile, set, failure }
+        Request { image, pin, authfile: self.authfile, set, failure, interrupt: interrupt.clone() }
     }
 }
 
@@ -138,19 +139,21 @@ impl Changing {
     pub fn act(self) -> Result<()> {
         let host = Host::this();
         let _lock = Lock::take(&host, &self.doing())?;
+        let interrupt = Interrupt::install()?;
         switch::recover(&host)?;
+        let switch = |name| Switch { host: &host, name, failure: Failure::LeadsBack, interrupt: &interrupt };
         match self {
             Self::Update { names, all, how, output } => {
                 let HowArgs { image, digest, install } = how;
                 let names = if all { list::updatable()? } else { names };
-                let done = update_each(&host, &names, &install.request(image, digest));
+                let mut done = update_each(&host, &names, &install.request(image, digest, &interrupt));
+                done.failed.extend(collect::collect(&host).err());
                 let result = show(output, || update::text(&done.updated), || update::json(&done.updated));
-                collect::collect(&host)?;
-                result.and(done.failed.map_or(Ok(()), Err))
+                result.and(done.end(names.len()))
             }
             Self::Install { image, name, how, output } => {
                 let name = name.map_or_else(|| image.default_name().parse(), Ok)?;
-                let request = how.request(Some(image), None);
+                let request = how.request(Some(image), None, &interrupt);
                 let installed = [update::install(&host, &name, Settings::default(), &request)?];
                 show(output, || update::text(&installed), || update::json(&installed))
             }
@@ -159,11 +162,11 @@ impl Changing {
                 collect::collect(&host).map(drop)
             }
             Self::Rollback { name, to } => {
-                let (to, switched) = rollback::rollback(&host, &name, to)?;
+                let (to, switched) = rollback::rollback(&switch(&name), to)?;
                 say(&rollback::text(&name, to, switched))
             }
             Self::Reset { name } => {
-                let switched = rollback::reset(&host, &name)?;
+                let switched = rollback::reset(&switch(&name))?;
                 say(&rollback::text(&name, To::Embedded, switched))
             }
             Self::Hold { name } => {
@@ -201,32 +204,38 @@ impl Changing {
 }
 
 /// What became of several updates.
+#[derive(Default)]
 struct Done {
     updated: Vec<update::Updated>,
-    failed: Option<anyhow::Error>,
+    failed: Vec<anyhow::Error>,
 }
 
-/// Goes on after a failure; all are told, the first line of stderr first.
+/// Goes on after a failure.
 fn update_each(host: &Host, names: &[ContainerName], request: &Request) -> Done {
-    let mut done = Done { updated: Vec::new(), failed: None };
-    let mut failures = Vec::new();
+    let mut done = Done::default();
     for name in names {
         match update::update(host, name, request) {
             Ok(updated) => done.updated.push(updated),
-            Err(error) => failures.push(error),
+            Err(error) => done.failed.push(error),
         }
-    }
-    let more = failures.len() > 1;
-    if more {
-        for failure in &failures {
-            eprintln!("sysctr: {failure:#}");
-        }
-        done.failed =
-            Some(anyhow::anyhow!("{} of {} containers were not updated", failures.len(), names.len()));
-    } else {
-        done.failed = failures.pop();
     }
     done
+}
+
+impl Done {
+    /// All failures are told, a line each.
+    fn end(mut self, asked: usize) -> Result<()> {
+        match self.failed.pop() {
+            None => Ok(()),
+            Some(only) if self.failed.is_empty() => Err(only),
+            Some(last) => {
+                for failure in self.failed.iter().chain([&last]) {
+                    eprintln!("sysctr: {failure:#}");
+                }
+                bail!("{} of {asked} containers were not updated", asked - self.updated.len())
+            }
+        }
+    }
 }
 
 fn say(text: &str) -> Result<()> {

@@ -142,7 +142,7 @@ fn what_a_generation_was_made_for_decides_and_not_what_lies_in_var() {
         ["basic.target.wants/web.service -> ../web.service", "web.service: \"[Unit]\\n\""]
     );
     // A trial that another boot began.
-    bench.write("etc/containers/atomic/web.1/trial.json", r#"{"version": 1, "boot": "other"}"#);
+    bench.write("etc/containers/atomic/web.1/trial.json", r#"{"version": 1, "boot": "other", "of": "new"}"#);
     assert_eq!(bench.generated(), Vec::<String>::new());
 }
 

@@ -116,6 +116,7 @@ mod tests {
         )?;
         let wishes = units::wishes(&units::Source {
             name: &case.name,
+            bundle: "/usr/lib/containers/atomic/web".into(),
             settings: &case.settings,
             image: &case.image,
             stop_signal: &stop_signal,

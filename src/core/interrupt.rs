@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use sysctr_core::skopeo::Stop;
 
 /// Whether the user asked to stop.
 #[derive(Debug, Clone, Default)]
@@ -36,11 +35,5 @@ impl Interrupt {
     /// [`Interrupted`] once the user asked to stop.
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.asked.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }
-    }
-}
-
-impl Stop for Interrupt {
-    fn check(&self) -> Result<()> {
-        Ok(Self::check(self)?)
     }
 }
