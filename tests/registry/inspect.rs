@@ -42,8 +42,8 @@ fn an_image_of_a_registry_is_inspected_by_way_of_the_cache() {
     let json = inspect(&[&way[..], &["--format", "json"]].concat()).expect_ok().json();
     assert_eq!((&json["image"], &json["labels"]["version"]), (&json!(reference), &json!("7")));
     assert_eq!(json["manifest"], manifest_digest(&exporter()));
-    let wanted =
-        json!([{"name": "GREETING", "class": "must-be-set", "files": ["exports/config.json.template"]}]);
+    let files = ["exports/config.json.template"];
+    let wanted = json!([{"name": "GREETING", "class": "must-be-set", "files": files, "per_host": true}]);
     assert_eq!(json["variables"], wanted);
     site.sound();
     // The policy has a say in it, as in every fetch.
