@@ -53,6 +53,7 @@ const COMPOSE: &[&str] = &[
 ];
 const HOST: &[&str] = &[
     "note",
+    "durable",
     "active",
     "runtime",
     "cgroup",

@@ -8,11 +8,12 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::name::ContainerName;
+use crate::place;
 
 /// `NAME.N`: the N-th update of a container on this host, from 1. Numbers only grow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +22,18 @@ pub struct GenerationName {
     pub container: ContainerName,
     /// Which.
     pub number: NonZeroU64,
+}
+
+impl GenerationName {
+    /// The generation of `container` with that number.
+    pub fn new(container: &ContainerName, number: NonZeroU64) -> Self {
+        Self { container: container.clone(), number }
+    }
+
+    /// Where its bundle lies on the running host: an absolute path.
+    pub fn bundle(&self) -> Utf8PathBuf {
+        Utf8Path::new("/").join(place::GENERATIONS_DIR).join(self.to_string())
+    }
 }
 
 impl fmt::Display for GenerationName {

@@ -128,7 +128,11 @@ fn show(output: OutputArgs, text: impl Fn() -> String, json: impl Fn() -> serde_
         Format::Text => text().into_bytes(),
         Format::Json => record::to_json(&json()),
     };
-    std::io::stdout().write_all(&result).context("writing the result")
+    print(&result)
+}
+
+fn print(result: &[u8]) -> Result<()> {
+    std::io::stdout().write_all(result).context("writing the result")
 }
 
 #[cfg(test)]

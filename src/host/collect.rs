@@ -17,6 +17,7 @@ use sysctr_core::store::own_repo::OwnRepo;
 use crate::active;
 use crate::active::decision::{Hold, Link};
 use crate::active::host::{self, Host, generations_in};
+use crate::durable;
 use crate::make::{self, FETCHED, STAGING};
 
 /// Old generations that are kept beside the active one.
@@ -53,7 +54,7 @@ pub fn collect(host: &Host) -> Result<Collected> {
             let staging = home.join(STAGING);
             let bundle = home.join(generation.to_string());
             std::fs::rename(&bundle, &staging).with_context(|| format!("{doing}: renaming {bundle}"))?;
-            make::clear(&staging).context(doing)?;
+            durable::clear(&staging).context(doing)?;
             collected.generations.push(generation);
         }
     }
@@ -98,13 +99,13 @@ pub fn gc(host: &Host) -> Result<Collected> {
 /// What programs that were cut off left beside everything.
 fn leftovers(host: &Host) -> Result<()> {
     for left in [STAGING, FETCHED, ".repo.new"] {
-        make::clear(&host.generations_dir().join(left))?;
+        durable::clear(&host.generations_dir().join(left))?;
     }
     let active = host.active_dir();
     for name in host::names(&active)?.iter().filter(|name| name.starts_with('.')) {
         let path = active.join(name);
         if name.ends_with(".new") && path.is_dir() {
-            make::clear(&path)?;
+            durable::clear(&path)?;
         } else if name.ends_with(".link") {
             std::fs::remove_file(&path).with_context(|| format!("removing {path}"))?;
         }
@@ -121,11 +122,11 @@ fn retire(host: &Host, name: &ContainerName) -> Result<()> {
         Link::Unreadable(_) => return Ok(()),
     };
     let held = |number: &NonZeroU64| {
-        let described = host.described(&GenerationName { container: name.clone(), number: *number });
+        let described = host.described(&GenerationName::new(name, *number));
         described.is_ok_and(|(_, known)| known.hold == Hold::Held)
     };
     for number in old(&numbers, active).into_iter().filter(|number| !held(number)) {
-        let generation = GenerationName { container: name.clone(), number };
+        let generation = GenerationName::new(name, number);
         make::forget(host, &generation)?;
     }
     Ok(())

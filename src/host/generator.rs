@@ -15,6 +15,7 @@ use sysctr_core::record::{Placed, Record};
 
 use crate::active::decision::Choice;
 use crate::active::host::{self, Host};
+use crate::durable::{self, make_parent};
 
 /// Where the lines of generations go, relative to the root: above those of /usr/lib (tmpfiles.d(5)).
 const TMPFILES: &str = "run/tmpfiles.d";
@@ -30,40 +31,48 @@ pub fn generate(host: &Host, units: &Utf8Path) -> Result<()> {
     for lines in host::names(&host.path(TMPFILES))? {
         let name = lines.strip_prefix("sysctr-").and_then(|rest| rest.strip_suffix(".conf"));
         if name.and_then(|name| name.parse().ok()).is_some_and(|name| !switched.contains(&name)) {
-            remove(&host.path(TMPFILES).join(lines))?;
+            durable::remove(&host.path(TMPFILES).join(lines))?;
         }
     }
+    // What can't be read shares nothing that we know of.
+    let names = if switched.is_empty() { Vec::new() } else { host.embedded_names()? };
+    let embedded = names.into_iter().filter_map(|name| Some((name.clone(), host.embedded(&name).ok()??)));
+    let embedded: BTreeMap<_, _> = embedded.collect();
     for name in switched {
-        let done =
-            one(host, &name, units).with_context(|| format!("generating the unit of container {name}"));
+        let done = one(host, &name, &embedded, units)
+            .with_context(|| format!("generating the unit of container {name}"));
         failed = failed.or(done.err());
     }
     failed.map_or(Ok(()), Err)
 }
 
-fn one(host: &Host, name: &ContainerName, units: &Utf8Path) -> Result<()> {
+fn one(
+    host: &Host,
+    name: &ContainerName,
+    embedded: &BTreeMap<ContainerName, Record>,
+    units: &Utf8Path,
+) -> Result<()> {
     let tmpfiles = host.path(TMPFILES).join(place::tmpfiles_name(name));
     let Some(generation) = active(host, name)? else {
-        return remove(&tmpfiles);
+        return durable::remove(&tmpfiles);
     };
     let dir = host.generation_dir(&generation);
     let from = dir.join(place::UNITS);
     copy(&from, units)?;
-    let mut embedded = host.embedded_records()?;
-    if let Some(own) = embedded.remove(name) {
-        mask(&own, &embedded, units)?;
+    if let Some(own) = embedded.get(name) {
+        mask(own, embedded, units)?;
     }
     match host::read(&dir.join(place::tmpfiles_name(name)))? {
         // Nothing is as good as the lines of what is embedded, which must not count.
         None if host.path(place::tmpfiles(name)).exists() => write(&tmpfiles, b""),
-        None => remove(&tmpfiles),
+        None => durable::remove(&tmpfiles),
         Some(lines) => write(&tmpfiles, &lines),
     }
 }
 
 /// The generation whose unit counts.
 fn active(host: &Host, name: &ContainerName) -> Result<Option<GenerationName>> {
-    let named = |number| GenerationName { container: name.clone(), number };
+    let named = |number| GenerationName::new(name, number);
     let facts = host.facts(name)?;
     // What can't be used has no unit; `sysctr run` says why.
     let decision = facts.decide(|number| host.described(&named(number)).map(|(_, known)| known));
@@ -75,10 +84,11 @@ fn active(host: &Host, name: &ContainerName) -> Result<Option<GenerationName>> {
 
 /// Units and links that only this container's embedded form has, and its generation lacks, must not count: a link to /dev/null of the same name takes
 /// their place (systemd.unit(5)).
-fn mask(embedded: &Record, others: &BTreeMap<ContainerName, Record>, units: &Utf8Path) -> Result<()> {
-    let shared = |path: &Utf8PathBuf| others.values().any(|other| other.placed.contains_key(path));
+fn mask(own: &Record, embedded: &BTreeMap<ContainerName, Record>, units: &Utf8Path) -> Result<()> {
+    let others = || embedded.values().filter(|other| other.name != own.name);
+    let shared = |path: &Utf8PathBuf| others().any(|other| other.placed.contains_key(path));
     let ours = |path: &Utf8PathBuf| path.strip_prefix(place::UNIT_DIR).ok().map(Utf8Path::to_owned);
-    let places: BTreeSet<_> = embedded
+    let places: BTreeSet<_> = own
         .placed
         .iter()
         .filter(|(_, placed)| matches!(placed, Placed::File { .. } | Placed::Link { .. }))
@@ -88,7 +98,7 @@ fn mask(embedded: &Record, others: &BTreeMap<ContainerName, Record>, units: &Utf
     for place in places {
         let path = units.join(&place);
         if path.symlink_metadata().is_err() {
-            parent(&path)?;
+            make_parent(&path)?;
             symlink("/dev/null", &path).with_context(|| format!("masking {place}"))?;
         }
     }
@@ -120,7 +130,7 @@ fn copy(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
 
 /// Written beside and renamed: systemd-tmpfiles may read at any time.
 fn write(path: &Utf8Path, bytes: &[u8]) -> Result<()> {
-    parent(path)?;
+    make_parent(path)?;
     let beside = path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default()));
     let write = || {
         std::fs::write(&beside, bytes)?;
@@ -128,20 +138,6 @@ fn write(path: &Utf8Path, bytes: &[u8]) -> Result<()> {
         std::fs::rename(&beside, path)
     };
     write().with_context(|| format!("writing {path}"))
-}
-
-fn parent(path: &Utf8Path) -> Result<()> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    std::fs::create_dir_all(parent).with_context(|| format!("making directory {parent}"))
-}
-
-fn remove(path: &Utf8Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {path}"))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

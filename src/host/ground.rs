@@ -1,6 +1,6 @@
 //! The running host as the preparation of a container sees it.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -96,9 +96,11 @@ impl Host {
     /// When systemd's program can't be read or is for a machine that we don't know.
     pub fn architecture(&self) -> Result<Architecture> {
         let path = self.path(place::SYSTEMD);
-        let bytes = std::fs::read(&path)
+        let mut header = [0; ELF_BYTES];
+        std::fs::File::open(&path)
+            .and_then(|mut file| file.read_exact(&mut header))
             .with_context(|| format!("finding the host's architecture: reading {path}"))?;
-        let found = bytes.get(..ELF_BYTES).and_then(Architecture::of_elf);
+        let found = Architecture::of_elf(&header);
         found.with_context(|| format!("finding the host's architecture: {path} is for none that we know"))
     }
 

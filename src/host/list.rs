@@ -56,7 +56,7 @@ pub fn list() -> Result<List> {
     }
     for name in host.switched()? {
         if let Link::To(number) = host.link(&name) {
-            let generation = GenerationName { container: name.clone(), number };
+            let generation = GenerationName::new(&name, number);
             let described = host.described(&generation).ok().map(|(described, _)| described);
             containers.entry(name).or_default().generation = Some((generation, described));
         }

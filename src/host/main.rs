@@ -4,6 +4,7 @@ mod active;
 mod cgroup;
 mod cli;
 mod collect;
+mod durable;
 mod etc;
 mod exec;
 mod generator;

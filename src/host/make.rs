@@ -1,23 +1,19 @@
 //! A new generation, made beside everything that runs: objects into the store, a bundle beside the others, its description into
 //! `/etc`. Nothing of it is active before it is switched to.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::num::NonZeroU64;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{Mode, OFlags};
 use sysctr_core::container::{self, Subject};
 use sysctr_core::digest::Digest;
 use sysctr_core::generation::{Generation, GenerationName, Origin, Trial, Tried};
 use sysctr_core::image::flatten::{Limits, Progress, flatten};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Draft, PlacedLeaf, Policy, Root};
+use sysctr_core::placement::{Draft, PlacedLeaf, Root};
 use sysctr_core::prepare::Without;
 use sysctr_core::record::{Placed, Record, VERSION, to_json};
 use sysctr_core::settings::Phase;
@@ -27,6 +23,7 @@ use sysctr_core::store::tree;
 
 use crate::active::decision::Link;
 use crate::active::host::{self, Host};
+use crate::durable::{clear, make_parent, open_dir, sync_dir, write_new, write_synced};
 
 /// In the directory of generations: what is being made; nobody looks at it.
 pub const STAGING: &str = ".staging";
@@ -39,6 +36,8 @@ pub struct Making<'a> {
     pub host: &'a Host,
     /// Its store.
     pub store: &'a OwnRepo,
+    /// The SELinux label of everything in it, if the host has a policy.
+    pub label: Option<&'a [u8]>,
     /// What the host embeds under the name.
     pub embedded: Option<&'a Record>,
     /// What it will be called.
@@ -79,9 +78,7 @@ impl Making<'_> {
     pub fn make(&self, subject: &Subject<'_>, progress: &impl Progress) -> Result<Made> {
         let objects = self.store.begin()?;
         let store = Arc::new(ObjectStore::new(objects, self.limits.jobs)?);
-        let policy = Policy::read(self.host)?;
-        let label = policy.as_ref().map(|policy| policy.roots().as_bytes());
-        let contents = ObjectContents::new(&store, label);
+        let contents = ObjectContents::new(&store, self.label);
         let flattened = flatten(subject.image, self.limits, &contents, progress)?;
         let records = self.host.embedded_records()?;
         let target = Without { target: self.host, records: &records };
@@ -91,7 +88,7 @@ impl Making<'_> {
         let draft = subject.draft(flattened.tree, Root::Made, left_out, &prepared)?;
         self.refuse(subject, &draft)?;
         store.settle()?;
-        let staged = tree::stage(&draft.tree, &contents, label, &|| Ok(()))?;
+        let staged = tree::stage(&draft.tree, &contents, self.label, &|| Ok(()))?;
         let root = staged.root;
         let name = self.name;
         let lock = self.store.no_pruning()?;
@@ -219,7 +216,7 @@ impl Placing<'_> {
         record.files = files.iter().map(|(file, bytes)| (file.clone(), Digest::of(bytes))).collect();
         files.insert(place::RECORD_JSON.to_owned(), to_json(&record));
         for (file, bytes) in &files {
-            write(&staging.join(file), bytes, 0o644)?;
+            write_new(&staging.join(file), bytes, 0o644)?;
         }
         rustix::fs::syncfs(&dir).with_context(|| format!("flushing {staging}"))?;
         let bundle = home.join(self.name.to_string());
@@ -258,7 +255,7 @@ impl Placing<'_> {
         let unit = Utf8Path::new(place::UNITS).join(self.name.container.unit());
         if self.phase != Phase::Early && outside.texts.iter().any(|(path, _)| *path == unit) {
             let drop_in = Utf8PathBuf::from(format!("{unit}.d")).join("10-sysctr-bundle.conf");
-            let bundle = Utf8Path::new("/").join(place::GENERATIONS_DIR).join(self.name.to_string());
+            let bundle = self.name.bundle();
             let text = format!("[Unit]\nRequiresMountsFor={bundle}\n").into_bytes();
             record
                 .placed
@@ -281,7 +278,7 @@ impl Placing<'_> {
         let beside = active.join(format!(".{}.new", self.name));
         clear(&beside)?;
         std::fs::create_dir(&beside).with_context(|| doing(&beside))?;
-        let bundle = Utf8Path::new("/").join(place::GENERATIONS_DIR).join(self.name.to_string());
+        let bundle = self.name.bundle();
         let generation = Generation {
             version: VERSION,
             bundle,
@@ -290,18 +287,18 @@ impl Placing<'_> {
             image: subject.reference.to_string(),
             config: record.image.config,
         };
-        write(&beside.join(place::GENERATION_JSON), &to_json(&generation), 0o644)?;
+        write_new(&beside.join(place::GENERATION_JSON), &to_json(&generation), 0o644)?;
         // Born on trial: one that a cut-off program never switched to is told from one that was.
         let trial = trial(self.host, &self.name.container, Tried::New)?;
-        write(&beside.join(place::TRIAL_JSON), &to_json(&trial), 0o644)?;
+        write_new(&beside.join(place::TRIAL_JSON), &to_json(&trial), 0o644)?;
         for (path, bytes) in texts {
             let path = beside.join(path);
-            parent(&path)?;
-            write(&path, bytes, 0o644)?;
+            make_parent(&path)?;
+            write_new(&path, bytes, 0o644)?;
         }
         for (path, target) in links {
             let path = beside.join(path);
-            parent(&path)?;
+            make_parent(&path)?;
             symlink(target, &path).with_context(|| doing(&path))?;
         }
         rustix::fs::syncfs(open_dir(&beside)?).with_context(|| format!("flushing {beside}"))?;
@@ -338,64 +335,4 @@ pub fn forget(host: &Host, name: &GenerationName) -> Result<()> {
     }
     sync_dir(&host.active_dir())?;
     clear(&beside)
-}
-
-fn open_dir(path: &Utf8Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path.as_std_path(), flags, Mode::empty()).with_context(|| format!("opening {path}"))
-}
-
-/// Lets the names in a directory reach the disk.
-///
-/// # Errors
-/// When they don't.
-pub fn sync_dir(path: &Utf8Path) -> Result<()> {
-    rustix::fs::fsync(open_dir(path)?).with_context(|| format!("flushing {path}"))
-}
-
-/// Removes what a program that was cut off left at `path`.
-///
-/// # Errors
-/// When it can't be removed.
-pub fn clear(path: &Utf8Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {path}"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn parent(path: &Utf8Path) -> Result<()> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    std::fs::create_dir_all(parent).with_context(|| format!("making {parent}"))
-}
-
-fn write(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let make = || {
-        let mut file = File::create_new(path)?;
-        file.write_all(bytes)?;
-        file.set_permissions(std::fs::Permissions::from_mode(mode))
-    };
-    make().with_context(|| format!("writing {path}"))
-}
-
-/// Writes a file beside and renames it; it survives a power cut.
-///
-/// # Errors
-/// When it can't be written; the old one is there still.
-pub fn write_synced(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let Some((dir, name)) = path.parent().zip(path.file_name()) else {
-        bail!("writing {path}: it is no file's name")
-    };
-    let beside = dir.join(format!("{}.new", name));
-    let make = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    make().with_context(|| format!("writing {path}"))?;
-    sync_dir(dir)
 }

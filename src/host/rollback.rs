@@ -9,7 +9,8 @@ use sysctr_core::place;
 
 use crate::active::decision::Link;
 use crate::active::host::Host;
-use crate::make::{self, sync_dir, write_synced};
+use crate::durable::{self, sync_dir, write_synced};
+use crate::make;
 use crate::switch::{Switch, Switched, To, called, would_run};
 use crate::{active, etc, systemd};
 
@@ -35,7 +36,7 @@ pub fn rollback(switch: &Switch<'_>, to: Option<NonZeroU64>) -> Result<(To, Swit
         if host.link(name) == Link::To(number) {
             bail!("{}: {name}.{number} is what was switched to already", doing());
         }
-        let usable = host.generation(&GenerationName { container: name.clone(), number });
+        let usable = host.generation(&GenerationName::new(name, number));
         usable.map_err(|why| anyhow::anyhow!("{}: {name}.{number} can't be used: {why}", doing()))?;
         if !would_run(host, name, number).with_context(doing)? {
             bail!(
@@ -104,7 +105,7 @@ pub fn hold(host: &Host, name: &ContainerName, holding: Holding) -> Result<Gener
     let Link::To(number) = host.link(name) else {
         bail!("{}: it has no generation that could be held; `sysctr update {name}` makes one", doing());
     };
-    let generation = GenerationName { container: name.clone(), number };
+    let generation = GenerationName::new(name, number);
     if holding == Holding::Begins && active::on(host, name).with_context(doing)?.generation != Some(number) {
         bail!("{}: {generation} is not what runs, `sysctr status {name}` tells why", doing());
     }
@@ -113,12 +114,7 @@ pub fn hold(host: &Host, name: &ContainerName, holding: Holding) -> Result<Gener
     match holding {
         Holding::Begins => write_synced(&path, b"", 0o644).with_context(doing)?,
         Holding::Ends => {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(doing);
-                }
-                _ => sync_dir(&dir).with_context(doing)?,
-            }
+            durable::remove(&path).and_then(|()| sync_dir(&dir)).with_context(doing)?;
             // What was held over a host update is superseded from now on.
             if systemd::is_running() {
                 systemd::reload().with_context(doing)?;
@@ -160,17 +156,14 @@ pub fn uninstall(host: &Host, name: &ContainerName, state: State) -> Result<()> 
         systemd::stop(name).with_context(doing)?;
     }
     let active = host.active_dir();
-    match std::fs::remove_file(active.join(name.as_str())) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(doing),
-        _ => sync_dir(&active).with_context(doing)?,
-    }
+    durable::remove(&active.join(name.as_str())).and_then(|()| sync_dir(&active)).with_context(doing)?;
     for number in numbers {
-        let generation = GenerationName { container: name.clone(), number };
+        let generation = GenerationName::new(name, number);
         make::forget(host, &generation).with_context(doing)?;
     }
     if state == State::Goes {
         let volumes = host.path(place::state_dir(name).as_str().trim_start_matches('/'));
-        make::clear(&volumes).with_context(doing)?;
+        durable::clear(&volumes).with_context(doing)?;
     }
     if systemd::is_running() {
         systemd::reload().with_context(doing)?;

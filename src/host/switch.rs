@@ -15,7 +15,8 @@ use sysctr_core::record::{LaunchMode, Record, to_json};
 use crate::active;
 use crate::active::decision::{Choice, Link};
 use crate::active::host::Host;
-use crate::make::{self, sync_dir, write_synced};
+use crate::durable::{self, sync_dir, write_synced};
+use crate::make;
 use crate::systemd::{self, Health, Unit};
 
 /// How long a container that can't say that it is up must stay up.
@@ -72,17 +73,17 @@ impl Switch<'_> {
             Link::To(number) => To::Generation(number),
             Link::Absent | Link::Unreadable(_) => To::Embedded,
         };
-        let wanted = systemd::is_running() && systemd::unit(name)? != Unit::Stopped;
+        let wanted = wanted(name)?;
         begin_trial(host, name, to)?;
         let switched = point(host, name, to).and_then(|()| {
             if self.failure == Failure::IsKept {
                 end_trial(host, name, to)?;
             }
-            if wanted { prove(host, name, self.interrupt) } else { settle_in(name).map(|()| Health::Good) }
+            start(host, name, wanted, self.interrupt)
         });
         let why = match switched {
             Ok(Health::Good) => match end_trial(host, name, to) {
-                Ok(()) if wanted => return Ok(Switched::Running),
+                Ok(()) if wanted == Wanted::Now => return Ok(Switched::Running),
                 Ok(()) => return Ok(Switched::AtNextStart),
                 Err(error) => format!("{error:#}"),
             },
@@ -96,21 +97,19 @@ impl Switch<'_> {
     }
 
     /// Undoes the switch and starts what was there before; tells what happened.
-    fn back(&self, to: To, before: To, wanted: bool, why: &str) -> anyhow::Error {
+    fn back(&self, to: To, before: To, wanted: Wanted, why: &str) -> anyhow::Error {
         let (host, name) = (self.host, self.name);
         let failed = format!("{} is not healthy: {why}", called(name, to));
         let again = point(host, name, before).and_then(|()| {
             // Before anything that takes time: one that failed is nothing to go back to.
             abandon(host, name, to)?;
             // Whoever wants to stop has been heard already.
-            if wanted {
-                prove(host, name, &Interrupt::default())
-            } else {
-                settle_in(name).map(|()| Health::Good)
-            }
+            start(host, name, wanted, &Interrupt::default())
         });
         match again {
-            Ok(Health::Good) if wanted => anyhow!("{failed}; {} runs again", called(name, before)),
+            Ok(Health::Good) if wanted == Wanted::Now => {
+                anyhow!("{failed}; {} runs again", called(name, before))
+            }
             Ok(Health::Good) => anyhow!("{failed}; {} is active again", called(name, before)),
             Ok(Health::Bad(again)) => anyhow!(
                 "{failed}; {} was switched back to and is not healthy either: {again}",
@@ -121,18 +120,30 @@ impl Switch<'_> {
     }
 }
 
-fn prove(host: &Host, name: &ContainerName, interrupt: &Interrupt) -> Result<Health> {
-    settle_in(name)?;
-    systemd::restart(name, settle(&active::on(host, name)?.record), interrupt)
+/// When a container shall run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// It runs, or failed to.
+    Now,
+    /// Nobody wants it now.
+    AtNextStart,
 }
 
-/// Lets systemd know the units and tmpfiles lines of what is active now.
-fn settle_in(name: &ContainerName) -> Result<()> {
-    if !systemd::is_running() {
-        return Ok(());
+fn wanted(name: &ContainerName) -> Result<Wanted> {
+    let now = systemd::is_running() && systemd::unit(name)? != Unit::Stopped;
+    Ok(if now { Wanted::Now } else { Wanted::AtNextStart })
+}
+
+/// Lets systemd know the units and tmpfiles lines of what is active, and starts it anew if it shall run.
+fn start(host: &Host, name: &ContainerName, wanted: Wanted, interrupt: &Interrupt) -> Result<Health> {
+    if systemd::is_running() {
+        systemd::reload()?;
+        systemd::create_files(name)?;
     }
-    systemd::reload()?;
-    systemd::create_files(name)
+    match wanted {
+        Wanted::Now => systemd::restart(name, settle(&active::on(host, name)?.record), interrupt),
+        Wanted::AtNextStart => Ok(Health::Good),
+    }
 }
 
 /// One that says when it is up is believed at once.
@@ -149,11 +160,6 @@ pub fn called(name: &ContainerName, to: To) -> String {
     }
 }
 
-/// The name of a generation.
-pub fn generation(name: &ContainerName, number: NonZeroU64) -> GenerationName {
-    GenerationName { container: name.clone(), number }
-}
-
 /// Whether a generation would be what runs, if it were switched to: it may be superseded.
 ///
 /// # Errors
@@ -162,7 +168,7 @@ pub fn would_run(host: &Host, name: &ContainerName, number: NonZeroU64) -> Resul
     let mut facts = host.facts(name)?;
     facts.link = Link::To(number);
     let decided =
-        facts.decide(|number| host.generation(&generation(name, number)).map(|opened| opened.known));
+        facts.decide(|number| host.generation(&GenerationName::new(name, number)).map(|opened| opened.known));
     Ok(decided.is_ok_and(|decided| decided.choice == Choice::Generation(number)))
 }
 
@@ -171,26 +177,25 @@ fn point(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     let dir = host.active_dir();
     let link = dir.join(name.as_str());
     let doing = || format!("switching {name} to {}", called(name, to));
-    let done = match to {
-        To::Embedded => match std::fs::remove_file(&link) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            other => other,
-        },
+    match to {
+        // A host that never switched anything has no such directory.
+        To::Embedded if link.symlink_metadata().is_err() => return Ok(()),
+        To::Embedded => durable::remove(&link).with_context(doing)?,
         To::Generation(number) => {
             let beside = dir.join(format!(".{name}.link"));
-            std::fs::remove_file(&beside).unwrap_or_default();
-            symlink(generation(name, number).to_string(), &beside)
+            durable::remove(&beside).with_context(doing)?;
+            symlink(GenerationName::new(name, number).to_string(), &beside)
                 .and_then(|()| std::fs::rename(&beside, &link))
+                .with_context(doing)?;
         }
-    };
-    done.with_context(doing)?;
+    }
     sync_dir(&dir)
 }
 
 fn begin_trial(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     // What the host image has needs no trial: it is what runs whenever nothing else can.
     let To::Generation(number) = to else { return Ok(()) };
-    let generation = generation(name, number);
+    let generation = GenerationName::new(name, number);
     if host.described(&generation).is_ok_and(|(_, known)| known.trial.is_some()) {
         return Ok(());
     }
@@ -200,22 +205,19 @@ fn begin_trial(host: &Host, name: &ContainerName, to: To) -> Result<()> {
 
 fn end_trial(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     let To::Generation(number) = to else { return Ok(()) };
-    let dir = host.generation_dir(&generation(name, number));
-    match std::fs::remove_file(dir.join(place::TRIAL_JSON)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other
-            .with_context(|| format!("ending the trial of {}", called(name, to)))
-            .and_then(|()| sync_dir(&dir)),
-    }
+    let dir = host.generation_dir(&GenerationName::new(name, number));
+    durable::remove(&dir.join(place::TRIAL_JSON))
+        .and_then(|()| sync_dir(&dir))
+        .with_context(|| format!("ending the trial of {}", called(name, to)))
 }
 
 /// Ends a trial that led nowhere: a new generation is forgotten, one that was healthy before stays.
 fn abandon(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     let To::Generation(number) = to else { return Ok(()) };
-    let name_of = generation(name, number);
-    let trial = host.described(&name_of).ok().and_then(|(_, known)| known.trial);
+    let generation = GenerationName::new(name, number);
+    let trial = host.described(&generation).ok().and_then(|(_, known)| known.trial);
     match trial.map(|trial| trial.of) {
-        Some(Tried::New) => make::forget(host, &name_of),
+        Some(Tried::New) => make::forget(host, &generation),
         Some(Tried::Known) => end_trial(host, name, to),
         None => Ok(()),
     }
@@ -228,7 +230,7 @@ fn abandon(host: &Host, name: &ContainerName, to: To) -> Result<()> {
 pub fn recover(host: &Host) -> Result<()> {
     for (name, numbers) in host.generations()? {
         for number in numbers {
-            let Ok((_, known)) = host.described(&generation(&name, number)) else { continue };
+            let Ok((_, known)) = host.described(&GenerationName::new(&name, number)) else { continue };
             let Some(trial) = known.trial else { continue };
             let to = To::Generation(number);
             if host.link(&name) != Link::To(number) || trial.before == Some(number) {
@@ -244,11 +246,8 @@ pub fn recover(host: &Host) -> Result<()> {
                 called(&name, to),
                 called(&name, before)
             );
-            if runs_it && systemd::is_running() && systemd::unit(&name)? != Unit::Stopped {
-                prove(host, &name, &Interrupt::default())?;
-            } else {
-                settle_in(&name)?;
-            }
+            let wanted = if runs_it { wanted(&name)? } else { Wanted::AtNextStart };
+            start(host, &name, wanted, &Interrupt::default())?;
         }
     }
     Ok(())

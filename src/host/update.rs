@@ -1,14 +1,17 @@
 //! `sysctr update` and `install`: image → generation → switch. Everything is made beside what runs, then switched to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
+use sysctr_core::arch::Architecture;
 use sysctr_core::container::Subject;
 use sysctr_core::digest::Digest;
 use sysctr_core::epoch::Epoch;
+use sysctr_core::generation::GenerationName;
+use sysctr_core::image::ResolvedImage;
 use sysctr_core::image::flatten::{Lacking, Limits, Progress};
 use sysctr_core::image::reference::{ImageRef, Transport};
 use sysctr_core::interrupt::Interrupt;
@@ -16,7 +19,6 @@ use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::place;
 use sysctr_core::placement::Policy;
 use sysctr_core::prepare;
-use sysctr_core::record::Record;
 use sysctr_core::settings::Settings;
 use sysctr_core::store::layers::KnownLayers;
 use sysctr_core::store::own_repo::OwnRepo;
@@ -24,8 +26,9 @@ use sysctr_core::store::own_repo::OwnRepo;
 use crate::active::decision::{Hold, Why};
 use crate::active::host::{self, Host};
 use crate::active::{self, Active};
+use crate::durable;
 use crate::etc;
-use crate::image::{self, Fetched, KnownBlobs, Source};
+use crate::image::{self, KnownBlobs, Source};
 use crate::make::{self, FETCHED, Made, Making};
 use crate::switch::{Failure, Switch, Switched, To};
 
@@ -143,17 +146,23 @@ fn bring(host: &Host, name: &ContainerName, wish: &Wish, request: &Request) -> R
     if wish.seems_met(&fetching.dir, &request.interrupt) {
         return Ok(updated);
     }
-    let store = OwnRepo::open_or_make(&host.generations_dir().join(place::STORE))?;
-    let mut known = known_blobs(host, &store, name)?;
+    let bench = Bench {
+        host,
+        name,
+        store: OwnRepo::open_or_make(&host.generations_dir().join(place::STORE))?,
+        policy: Policy::read(host)?,
+        architecture: host.architecture()?,
+        interrupt: &request.interrupt,
+    };
+    let mut known = bench.known_blobs()?;
     let made = loop {
-        let architecture = host.architecture()?;
         fetching.renew()?;
-        let fetched = image::fetch(&wish.source, architecture, &known, &fetching.dir, &request.interrupt)?;
+        let fetched = image::fetch(&wish.source, bench.architecture, &known, &fetching.dir, bench.interrupt)?;
         updated.fetched += fetched.bytes;
         if wish.is_met(&fetched.image.config_document.digest) {
             return Ok(updated);
         }
-        match make(host, name, wish, &store, &fetched, &request.interrupt) {
+        match bench.make(wish, &fetched.image) {
             // What the store knows of a layer is less than what this image shows of it.
             Err(error) if !known.is_empty() && error.is::<Lacking>() => known.clear(),
             made => break made?,
@@ -166,46 +175,78 @@ fn bring(host: &Host, name: &ContainerName, wish: &Wish, request: &Request) -> R
     Ok(updated)
 }
 
-/// Makes the generation.
-fn make(
-    host: &Host,
-    name: &ContainerName,
-    wish: &Wish,
-    store: &OwnRepo,
-    Fetched { image, .. }: &Fetched,
-    interrupt: &Interrupt,
-) -> Result<Made> {
-    let policy = Policy::read(host)?;
-    let layers =
-        KnownLayers::new(store.dir().as_fd(), policy.as_ref().map(|policy| policy.roots().as_bytes()));
-    image.find_layers(|diff_id| layers.has(diff_id))?;
-    let runtime = host.runtime(&wish.settings.runtime)?;
-    let generation = make::next(host, name)?;
-    let bundle = Utf8Path::new("/").join(place::GENERATIONS_DIR).join(generation.to_string());
-    let subject = Subject {
-        name,
-        group: &wish.group,
-        settings: &wish.settings,
-        reference: &wish.source.reference,
-        image,
-        bundle,
-        runtime: &runtime,
-        architecture: host.architecture()?,
-        epoch: Epoch::default(),
-        signed_by: &[],
-    };
-    let embedded = host.embedded(name)?;
-    let making = Making { host, store, embedded: embedded.as_ref(), name: &generation, limits: LIMITS };
-    let mut made = making.make(&subject, &Heard(interrupt))?;
-    let signed = wish.active.as_ref().is_some_and(|active| !active.record.image.signed_by.is_empty());
-    if signed {
-        made.warnings.push(
-            "what it was before was signed when the host image was composed; of updates only this host's policy.json \
-             demands signatures"
-                .to_owned(),
-        );
+/// What generations of one container are made with.
+struct Bench<'a> {
+    host: &'a Host,
+    name: &'a ContainerName,
+    store: OwnRepo,
+    /// The host's SELinux policy.
+    policy: Option<Policy>,
+    architecture: Architecture,
+    interrupt: &'a Interrupt,
+}
+
+impl Bench<'_> {
+    fn label(&self) -> Option<&[u8]> {
+        self.policy.as_ref().map(|policy| policy.roots().as_bytes())
     }
-    Ok(made)
+
+    fn layers(&self) -> KnownLayers<'_> {
+        KnownLayers::new(self.store.dir().as_fd(), self.label())
+    }
+
+    /// Blobs of what this host has, whose layers the store knows.
+    fn known_blobs(&self) -> Result<KnownBlobs> {
+        let layers = self.layers();
+        let mut known = KnownBlobs::new();
+        for number in self.host.numbers(self.name)? {
+            // What can't be read makes nothing known.
+            let Ok(opened) = self.host.generation(&GenerationName::new(self.name, number)) else { continue };
+            let Some(manifest) = host::read(&opened.bundle.join(place::IMAGE_MANIFEST))? else { continue };
+            let pairs = layer_digests(&manifest).into_iter().zip(&opened.record.image.diff_ids);
+            known.extend(pairs.filter(|(_, diff_id)| layers.has(diff_id)).map(|(digest, _)| digest));
+        }
+        Ok(known)
+    }
+
+    /// Makes the generation.
+    fn make(&self, wish: &Wish, image: &ResolvedImage) -> Result<Made> {
+        let layers = self.layers();
+        image.find_layers(|diff_id| layers.has(diff_id))?;
+        let Self { host, name, .. } = *self;
+        let runtime = host.runtime(&wish.settings.runtime)?;
+        let generation = make::next(host, name)?;
+        let subject = Subject {
+            name,
+            group: &wish.group,
+            settings: &wish.settings,
+            reference: &wish.source.reference,
+            image,
+            bundle: generation.bundle(),
+            runtime: &runtime,
+            architecture: self.architecture,
+            epoch: Epoch::default(),
+            signed_by: &[],
+        };
+        let embedded = host.embedded(name)?;
+        let making = Making {
+            host,
+            store: &self.store,
+            label: self.label(),
+            embedded: embedded.as_ref(),
+            name: &generation,
+            limits: LIMITS,
+        };
+        let mut made = making.make(&subject, &Heard(self.interrupt))?;
+        if wish.active.as_ref().is_some_and(|active| !active.record.image.signed_by.is_empty()) {
+            made.warnings.push(
+                "what it was before was signed when the host image was composed; of updates only this host's policy.json \
+                 demands signatures"
+                    .to_owned(),
+            );
+        }
+        Ok(made)
+    }
 }
 
 /// A directory for what is being fetched, closed to others; it goes when this is dropped.
@@ -222,7 +263,7 @@ impl Fetching {
 
     /// Empties it.
     fn renew(&self) -> Result<()> {
-        make::clear(&self.dir)?;
+        durable::clear(&self.dir)?;
         let made = std::fs::DirBuilder::new().mode(0o700).create(&self.dir);
         made.with_context(|| format!("making directory {}", self.dir))
     }
@@ -231,14 +272,14 @@ impl Fetching {
 impl Drop for Fetching {
     fn drop(&mut self) {
         // There is nobody to tell; what is left is cleared by the next program.
-        make::clear(&self.dir).unwrap_or_default();
+        durable::clear(&self.dir).unwrap_or_default();
     }
 }
 
 /// A held container stays what it is.
 fn free(host: &Host, name: &ContainerName, active: &Active) -> Result<()> {
     let Some(number) = active.generation else { return Ok(()) };
-    let generation = sysctr_core::generation::GenerationName { container: name.clone(), number };
+    let generation = GenerationName::new(name, number);
     let known = host.described(&generation).map(|(_, known)| known);
     if active.why == Why::Held || known.is_ok_and(|known| known.hold == Hold::Held) {
         bail!("it is held at {generation}; `sysctr unhold {name}` lets it go");
@@ -257,28 +298,6 @@ fn settings(active: &Active, set: &BTreeMap<String, String>) -> Result<Settings>
 
 /// The bounds of an image that a compose has by default, too.
 const LIMITS: Limits = Limits { jobs: 2, max_entries: 4_000_000, max_bytes: 32 << 30, max_window: 64 << 20 };
-
-/// Blobs of what this host has, whose layers the store knows.
-fn known_blobs(host: &Host, store: &OwnRepo, name: &ContainerName) -> Result<KnownBlobs> {
-    let policy = Policy::read(host)?;
-    let layers =
-        KnownLayers::new(store.dir().as_fd(), policy.as_ref().map(|policy| policy.roots().as_bytes()));
-    let mut known = BTreeSet::new();
-    let mut look = |bundle: &Utf8Path, record: &Record| -> Result<()> {
-        let Some(manifest) = host::read(&bundle.join(place::IMAGE_MANIFEST))? else { return Ok(()) };
-        let pairs = layer_digests(&manifest).into_iter().zip(&record.image.diff_ids);
-        known.extend(pairs.filter(|(_, diff_id)| layers.has(diff_id)).map(|(digest, _)| digest));
-        Ok(())
-    };
-    for number in host.numbers(name)? {
-        let generation = sysctr_core::generation::GenerationName { container: name.clone(), number };
-        // What can't be read makes nothing known.
-        if let Ok(opened) = host.generation(&generation) {
-            look(&opened.bundle, &opened.record)?;
-        }
-    }
-    Ok(known)
-}
 
 /// Digests of the blobs that an image manifest names; a digest that is not sha256 ends the list.
 fn layer_digests(manifest: &[u8]) -> Vec<Digest> {

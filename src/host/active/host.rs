@@ -95,13 +95,21 @@ impl Host {
         Ok(Some(record))
     }
 
+    /// The names that the embedded directory has.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn embedded_names(&self) -> Result<Vec<ContainerName>> {
+        Ok(names(&self.path(place::EMBEDDED_DIR))?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
     /// The records of everything that is embedded.
     ///
     /// # Errors
     /// When one can't be read.
     pub fn embedded_records(&self) -> Result<BTreeMap<ContainerName, Record>> {
         let mut records = BTreeMap::new();
-        for name in names(&self.path(place::EMBEDDED_DIR))?.iter().filter_map(|name| name.parse().ok()) {
+        for name in self.embedded_names()? {
             if let Some(record) = self.embedded(&name)? {
                 records.insert(name, record);
             }

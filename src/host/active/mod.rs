@@ -48,7 +48,7 @@ pub fn on(host: &Host, name: &ContainerName) -> Result<Active> {
     let facts = host.facts(name)?;
     let last: RefCell<Option<Opened>> = RefCell::new(None);
     let look = |number| {
-        let opened = host.generation(&GenerationName { container: name.clone(), number })?;
+        let opened = host.generation(&GenerationName::new(name, number))?;
         let known = opened.known.clone();
         last.replace(Some(opened));
         Ok(known)

@@ -12,7 +12,7 @@ use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::ContainerName;
 use sysctr_core::settings::Settings;
 
-use super::{OutputArgs, show};
+use super::{OutputArgs, print, show};
 use crate::active::host::Host;
 use crate::collect;
 use crate::list;
@@ -163,19 +163,19 @@ impl Changing {
             }
             Self::Rollback { name, to } => {
                 let (to, switched) = rollback::rollback(&switch(&name), to)?;
-                say(&rollback::text(&name, to, switched))
+                print(rollback::text(&name, to, switched).as_bytes())
             }
             Self::Reset { name } => {
                 let switched = rollback::reset(&switch(&name))?;
-                say(&rollback::text(&name, To::Embedded, switched))
+                print(rollback::text(&name, To::Embedded, switched).as_bytes())
             }
             Self::Hold { name } => {
                 let held = rollback::hold(&host, &name, Holding::Begins)?;
-                say(&format!("{name}: held at {held}\n"))
+                print(format!("{name}: held at {held}\n").as_bytes())
             }
             Self::Unhold { name } => {
                 let free = rollback::hold(&host, &name, Holding::Ends)?;
-                say(&format!("{name}: {free} is held no longer\n"))
+                print(format!("{name}: {free} is held no longer\n").as_bytes())
             }
             Self::Gc(output) => {
                 let collected = collect::gc(&host)?;
@@ -236,12 +236,4 @@ impl Done {
             }
         }
     }
-}
-
-fn say(text: &str) -> Result<()> {
-    use std::io::Write as _;
-    if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
-        bail!("writing the result: {error}");
-    }
-    Ok(())
 }

@@ -24,13 +24,13 @@ impl Bench {
 
     fn write(&self, path: &str, text: &str) {
         let path = self.root.join(path);
-        parent(&path).unwrap();
+        make_parent(&path).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
     fn link(&self, path: &str, target: &str) {
         let path = self.root.join(path);
-        parent(&path).unwrap();
+        make_parent(&path).unwrap();
         symlink(target, path).unwrap();
     }
 
@@ -149,6 +149,7 @@ fn what_a_generation_was_made_for_decides_and_not_what_lies_in_var() {
 #[test]
 fn one_that_fails_keeps_no_other_back() {
     let bench = Bench::new();
+    bench.embed("web");
     bench.switch("web");
     bench.switch("also");
     bench.write("usr/lib/containers/atomic/also/record.json", "no record");
@@ -157,5 +158,7 @@ fn one_that_fails_keeps_no_other_back() {
     let error = format!("{:#}", generate(&Host::at(&bench.root), &units).unwrap_err());
     assert!(error.starts_with("generating the unit of container also: reading "), "{error}");
     assert!(units.join("web.service").exists());
+    let hidden = std::fs::read_link(units.join("multi-user.target.wants/web.service")).unwrap();
+    assert_eq!(hidden.to_str(), Some("/dev/null"));
     assert!(!units.join("also.service").exists());
 }

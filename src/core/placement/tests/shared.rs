@@ -2,13 +2,13 @@
 
 use super::*;
 
+fn file_of_the_host() -> PlacedFile {
+    PlacedFile { bytes: b"host".to_vec(), mode: 0o600, mtime: Some(Mtime { seconds: 7, nanoseconds: 8 }) }
+}
+
 #[test]
 fn an_equal_file_is_shared_where_it_is_allowed_and_goes_with_the_last() {
-    let theirs = PlacedFile {
-        bytes: b"host".to_vec(),
-        mode: 0o600,
-        mtime: Some(Mtime { seconds: 7, nanoseconds: 8 }),
-    };
+    let theirs = file_of_the_host();
     let path = Utf8Path::new("usr/bin/app");
     let with = |name: &str, text: &str, allowed: bool| {
         let mut draft = draft(name, "g", "[Unit]", Clash::Refuse);
@@ -150,11 +150,7 @@ fn what_two_containers_make_at_boot_at_one_path_is_judged() {
 
 #[test]
 fn a_container_that_goes_hands_its_things_over() {
-    let theirs = PlacedFile {
-        bytes: b"host".to_vec(),
-        mode: 0o600,
-        mtime: Some(Mtime { seconds: 7, nanoseconds: 8 }),
-    };
+    let theirs = file_of_the_host();
     let path = Utf8Path::new("usr/bin/app");
     let with = |name: &str, text: &str, allowed: bool| {
         let mut draft = draft(name, "g", "[Unit]", Clash::Refuse);
