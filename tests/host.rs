@@ -1,14 +1,10 @@
 //! The launcher through its binary, with real runtimes, on this machine's cgroups and without systemd.
 
-#[cfg(test)]
-#[path = "host/machine.rs"]
-mod machine;
-
 use std::fs;
 use std::time::Instant;
 
-use machine::{Machine, bind};
 use serde_json::{Value, json};
+use sysctr_tests::machine::{Machine, bind};
 
 const RUNTIMES: [&str; 2] = ["runc", "crun"];
 /// Ends with 0 when asked to.

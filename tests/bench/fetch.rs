@@ -7,17 +7,17 @@ use sysctr_tests::registry::Server;
 use sysctr_tests::{Command, Program, scratch};
 
 use crate::images::Set;
-use crate::rounds::{Side, compare};
+use crate::rounds::{Side, Verdict, compare};
 
 const IMAGES: usize = 20;
 
-pub fn run(rounds: usize) {
+pub fn run(rounds: usize) -> Verdict {
     let (server, work) = (Server::plain(), scratch());
     let set = Set::make(&work.path().join("images"), IMAGES);
     set.push(&server);
     let scene = Scene { port: server.port, work: work.path() };
     scene.write();
-    scene.sysctr();
+    scene.sysctr().run().expect_ok();
     let size = set.size(&scene.at("sysctr"));
     let mb = |bytes: u64| bytes / 1_000_000;
     println!(
@@ -27,7 +27,7 @@ pub fn run(rounds: usize) {
         mb(size.bytes_apart)
     );
     let fresh = |name: &'static str| move || scene.clear(name);
-    compare(
+    let fetched = compare(
         "into an empty place",
         rounds,
         vec![
@@ -38,7 +38,7 @@ pub fn run(rounds: usize) {
         ],
     );
     let nothing = || {};
-    compare(
+    let again = compare(
         "tags looked up again, nothing new",
         rounds,
         vec![
@@ -46,6 +46,7 @@ pub fn run(rounds: usize) {
             Side::new("skopeo copy, one after another", scene.at("copy"), nothing, || scene.copy()),
         ],
     );
+    fetched.and(again)
 }
 
 /// Where the sides work.
@@ -95,22 +96,22 @@ impl Scene<'_> {
         }
     }
 
-    fn fetch(&self, more: &[&str]) {
+    fn fetch(&self, more: &[&str]) -> Command {
         let fetch =
             Command::new(Program::Composer.path()).args(["fetch", "-m", "containers.toml"]).args(more);
-        fetch.in_dir(self.work).env("SYSCTR_CACHE", self.at("sysctr")).run().expect_ok();
+        fetch.in_dir(self.work).env("SYSCTR_CACHE", self.at("sysctr"))
     }
 
-    fn sysctr(&self) {
-        self.fetch(&["--arch", "amd64"]);
+    fn sysctr(&self) -> Command {
+        self.fetch(&["--arch", "amd64"])
     }
 
-    fn update(&self) {
-        self.fetch(&["--update"]);
+    fn update(&self) -> Command {
+        self.fetch(&["--update"])
     }
 
     /// Every image into the same layout, which keeps shared layers once.
-    fn copy(&self) {
+    fn copy(&self) -> Command {
         let script = format!(
             "for n in $(seq 0 {last}); do \
                skopeo copy -q --src-tls-verify=false docker://127.0.0.1:{port}/image$n:1 oci:copy:image$n; \
@@ -118,26 +119,26 @@ impl Scene<'_> {
             last = IMAGES - 1,
             port = self.port
         );
-        self.shell(&script);
+        self.shell(&script)
     }
 
     /// A layout for each, as its list of names can't be written by several; blobs in one place.
-    fn copy_four(&self) {
+    fn copy_four(&self) -> Command {
         let script = format!(
             "seq 0 {last} | xargs -P 4 -I N skopeo copy -q --src-tls-verify=false --dest-shared-blob-dir four/blobs \
              docker://127.0.0.1:{port}/imageN:1 oci:four/N:1",
             last = IMAGES - 1,
             port = self.port
         );
-        self.shell(&script);
+        self.shell(&script)
     }
 
     /// A directory for each image, where nothing is shared.
-    fn sync(&self) {
-        self.shell("skopeo sync --src yaml --dest dir sync.yml sync");
+    fn sync(&self) -> Command {
+        self.shell("skopeo sync --src yaml --dest dir sync.yml sync")
     }
 
-    fn shell(&self, script: &str) {
-        Command::new("bash").args(["-euo", "pipefail", "-c", script]).in_dir(self.work).run().expect_ok();
+    fn shell(&self, script: &str) -> Command {
+        Command::new("bash").args(["-euo", "pipefail", "-c", script]).in_dir(self.work)
     }
 }

@@ -1,5 +1,6 @@
 //! Sides that are timed in turn, and what comes of it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,19 +9,77 @@ use sysctr_tests::Command;
 /// One way to do the work.
 pub struct Side<'a> {
     name: &'static str,
-    /// Not timed: makes `work` start from the same state every time.
+    /// Not timed: makes the work start from the same state every time.
     prepare: Box<dyn FnMut() + 'a>,
     /// Timed, with the flush of what lies below `writes` afterwards.
-    work: Box<dyn FnMut() + 'a>,
+    work: Box<dyn FnMut() -> Command + 'a>,
     writes: PathBuf,
+    bound: Option<Bound>,
+}
+
+/// What a row of the design asks of our side.
+#[derive(Debug, Clone, Copy)]
+pub enum Bound {
+    /// At most so many times the wall time of this side.
+    Wall(f64),
+    /// The same, and of its CPU time.
+    WallAndCpu(f64, f64),
+    /// Of our own side: at most so much wall time.
+    Seconds(f64),
+    /// Of our own side: at most so much memory in its largest process.
+    Memory(Bytes),
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1 << 20;
+        write!(f, "{}.{} MiB", self.0 / MIB, self.0 % MIB * 10 / MIB)
+    }
+}
+
+/// Whether what was measured is what the design asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// All of it.
+    Met,
+    /// Not all of it.
+    Missed,
+}
+
+impl Verdict {
+    /// Met if `holds`.
+    pub fn of(holds: bool) -> Self {
+        if holds { Self::Met } else { Self::Missed }
+    }
+
+    /// Met if both are.
+    pub fn and(self, other: Self) -> Self {
+        Self::of(self == Self::Met && other == Self::Met)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Met => "met",
+            Self::Missed => "MISSED",
+        })
+    }
 }
 
 /// What one run took.
 #[derive(Debug, Clone, Copy)]
 struct Took {
     wall: Duration,
-    /// Of all processes that it started, the registry's not counted.
+    /// Of all processes that it started and waited for, a registry's not counted.
     cpu: Duration,
+    /// Of the largest of them.
+    memory: Bytes,
 }
 
 impl<'a> Side<'a> {
@@ -29,25 +88,46 @@ impl<'a> Side<'a> {
         name: &'static str,
         writes: impl Into<PathBuf>,
         prepare: impl FnMut() + 'a,
-        work: impl FnMut() + 'a,
+        work: impl FnMut() -> Command + 'a,
     ) -> Self {
-        Self { name, prepare: Box::new(prepare), work: Box::new(work), writes: writes.into() }
+        Self { name, prepare: Box::new(prepare), work: Box::new(work), writes: writes.into(), bound: None }
+    }
+
+    /// With what the design asks for.
+    #[must_use]
+    pub fn bound(mut self, bound: Bound) -> Self {
+        self.bound = Some(bound);
+        self
     }
 
     fn run(&mut self) -> Took {
         (self.prepare)();
         // Nobody pays for what others left to be written.
         Command::new("sync").run().expect_ok();
-        let (begun, cpu) = (Instant::now(), cpu_of_children());
-        (self.work)();
+        let used = tempfile::NamedTempFile::new().expect("room for a small file");
+        let work = (self.work)();
+        let begun = Instant::now();
+        let work = work.under(
+            ["time", "--quiet", "--format=%M %U %S", "--output"]
+                .map(Into::into)
+                .into_iter()
+                .chain([used.path().as_os_str().to_owned()]),
+        );
+        work.run().expect_ok();
         Command::new("sync").arg("-f").arg(&self.writes).run().expect_ok();
-        Took { wall: begun.elapsed(), cpu: cpu_of_children().saturating_sub(cpu) }
+        let wall = begun.elapsed();
+        let text = std::fs::read_to_string(used.path()).expect("time(1) wrote it");
+        let numbers: Vec<f64> =
+            text.split_whitespace().map(|number| number.parse().expect("time(1) writes numbers")).collect();
+        let [kib, user, system] = numbers[..] else { panic!("time(1) wrote {text:?}") };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size in memory")]
+        Took { wall, cpu: Duration::from_secs_f64(user + system), memory: Bytes(kib as u64 * 1024) }
     }
 }
 
 /// Runs all sides `rounds` times and prints how the first, ours, is beside the others. A first run that finds less in the
 /// page cache than the later ones moves no median.
-pub fn compare(title: &str, rounds: usize, mut sides: Vec<Side<'_>>) {
+pub fn compare(title: &str, rounds: usize, mut sides: Vec<Side<'_>>) -> Verdict {
     let mut all: Vec<Vec<Took>> = sides.iter().map(|_| Vec::with_capacity(rounds)).collect();
     let count = sides.len();
     for round in 0..rounds {
@@ -60,27 +140,70 @@ pub fn compare(title: &str, rounds: usize, mut sides: Vec<Side<'_>>) {
         }
     }
     println!("  {title}; {rounds} rounds");
-    println!("  {:34} {:>8} {:>15} {:>8}  ours is", "", "median", "range", "CPU");
+    println!("  {:34} {:>8} {:>15} {:>8} {:>10}  ours is", "", "median", "range", "CPU", "memory");
+    let mut verdict = Verdict::Met;
     for (number, (side, took)) in sides.iter().zip(&all).enumerate() {
         let walls = || took.iter().map(|it| it.wall.as_secs_f64());
         let cpu = median(took.iter().map(|it| it.cpu.as_secs_f64()));
         let range = format!("{:.2}–{:.2} s", least(walls()), most(walls()));
-        let ours = if number == 0 { String::new() } else { beside(&all[0], took) };
-        println!("  {:34} {:>6.2} s {range:>15} {cpu:>6.2} s  {ours}", side.name, median(walls()));
+        let memory = took.iter().map(|it| it.memory).max().expect("a round was run").to_string();
+        let mut notes = Vec::new();
+        if number > 0 {
+            notes.push(beside(&all[0], took));
+        }
+        if let Some(bound) = side.bound {
+            let (asked, met) = judged(bound, &all[0], took);
+            notes.push(format!("{asked}: {met}"));
+            verdict = verdict.and(met);
+        }
+        let notes = notes.join("; ");
+        println!(
+            "  {:34} {:>6.2} s {range:>15} {cpu:>6.2} s {memory:>10}  {notes}",
+            side.name,
+            median(walls())
+        );
+    }
+    verdict
+}
+
+/// What is asked, in words, and whether it is so.
+fn judged(bound: Bound, ours: &[Took], theirs: &[Took]) -> (String, Verdict) {
+    match bound {
+        Bound::Wall(most) => (format!("asked {most:.2} ×"), Verdict::of(ratio(ours, theirs, wall) <= most)),
+        Bound::WallAndCpu(most_wall, most_cpu) => {
+            let met = ratio(ours, theirs, wall) <= most_wall && ratio(ours, theirs, cpu) <= most_cpu;
+            (format!("asked {most_wall:.2} ×, CPU {most_cpu:.2} ×"), Verdict::of(met))
+        }
+        Bound::Seconds(most) => {
+            (format!("asked {most:.2} s"), Verdict::of(median(ours.iter().map(wall)) <= most))
+        }
+        Bound::Memory(most) => {
+            (format!("asked {most}"), Verdict::of(ours.iter().all(|took| took.memory <= most)))
+        }
     }
 }
 
 /// `0.50 × (0.45–0.55), CPU 0.90 ×`: ratio of medians, and the least and largest ratio of one round.
 fn beside(ours: &[Took], theirs: &[Took]) -> String {
-    let wall = |took: &Took| took.wall.as_secs_f64();
-    let cpu = |took: &Took| took.cpu.as_secs_f64();
-    let ratio = |of: &dyn Fn(&Took) -> f64| median(ours.iter().map(of)) / median(theirs.iter().map(of));
     let by_round = || ours.iter().zip(theirs).map(|(ours, theirs)| wall(ours) / wall(theirs));
     let (low, high) = (least(by_round()), most(by_round()));
-    format!("{:.2} × ({low:.2}–{high:.2}), CPU {:.2} ×", ratio(&wall), ratio(&cpu))
+    format!("{:.2} × ({low:.2}–{high:.2}), CPU {:.2} ×", ratio(ours, theirs, wall), ratio(ours, theirs, cpu))
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+fn ratio(ours: &[Took], theirs: &[Took], of: fn(&Took) -> f64) -> f64 {
+    median(ours.iter().map(of)) / median(theirs.iter().map(of))
+}
+
+fn wall(took: &Took) -> f64 {
+    took.wall.as_secs_f64()
+}
+
+fn cpu(took: &Took) -> f64 {
+    took.cpu.as_secs_f64()
+}
+
+/// The middle of some numbers.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<_> = values.collect();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -93,16 +216,4 @@ fn least(values: impl Iterator<Item = f64>) -> f64 {
 
 fn most(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, f64::max)
-}
-
-/// Processor time of all children that were waited for (proc(5), `cutime` and `cstime`).
-fn cpu_of_children() -> Duration {
-    /// sysconf(_SC_CLK_TCK) is this on every Linux that we know.
-    const TICKS_PER_SECOND: u64 = 100;
-    let text = std::fs::read_to_string("/proc/self/stat").expect("there is /proc");
-    // The second field, in parentheses, may hold spaces; cutime is the 16th.
-    let rest = text.rsplit(')').next().expect("a line");
-    let fields = rest.split_whitespace().skip(13).take(2);
-    let ticks: u64 = fields.map(|field| field.parse::<u64>().expect("a number")).sum();
-    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# walls.sh LAUNCHER COMPOSER: the launcher links what a host needs and nothing more (docs/decisions.md, "Three packages"), and no
+# walls.sh LAUNCHER COMPOSER: the launcher is small and links what a host needs and nothing more (docs/decisions.md, "Three packages"), and no
 # program holds a path of the machine that built it. Both are the release binaries before `strip`: the same code as the shipped
 # ones, with the names still on it.
 set -euo pipefail
@@ -21,6 +21,13 @@ dynamic=$(readelf -d "$launcher")
 symbols=$(nm "$launcher" | cut -d' ' -f3)
 grep -q sysctr_core <<<"$symbols" || wrong "no symbols of sysctr-core in $launcher; this check sees nothing"
 ! grep -E '^(g_object_|g_variant_|g_main_|ostree_|SSL_|EVP_)|tokio' <<<"$symbols" || wrong "the launcher contains the functions above"
+
+# Design §10. It is read at every start of every container.
+small=$(mktemp)
+trap 'rm -f "$small"' EXIT
+strip -s -o "$small" "$launcher"
+size=$(stat -c %s "$small")
+[ "$size" -le $((4 << 20)) ] || wrong "the stripped launcher has $size bytes, more than 4 MiB"
 
 for program in "$launcher" "$composer"; do
   for path in "$PWD/" "${CARGO_HOME:-$HOME/.cargo}/"; do

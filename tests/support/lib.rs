@@ -17,6 +17,7 @@ pub mod compose;
 pub mod crafted;
 pub mod fixture;
 pub mod listing;
+pub mod machine;
 pub mod oracle;
 pub mod random;
 pub mod registry;
@@ -29,6 +30,7 @@ pub use compose::{Compose, Program};
 pub use crafted::{Crafted, Layer, Packing};
 pub use fixture::{Image, Root};
 pub use listing::{Listing, Mtimes};
+pub use machine::Machine;
 pub use random::Random;
 
 use std::path::{Path, PathBuf};

@@ -309,7 +309,7 @@ fn counted(parsed: Result<ReadLayer>, hasher: Hasher) -> (Result<ReadLayer>, Dig
 }
 
 fn zeros(mut count: u64, hasher: &mut Hasher) {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 8 << 10] = [0; 8 << 10];
     while count > 0 {
         let part = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
         hasher.update(&ZEROS[..part]);

@@ -310,7 +310,7 @@ impl ContentWriter for ObjectWriter<'_> {
     }
 
     fn hole(&mut self, bytes: u64) -> Result<()> {
-        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 8 << 10] = [0; 8 << 10];
         let mut left = bytes;
         while left > 0 {
             let some = usize::try_from(left.min(ZEROS.len() as u64))?;

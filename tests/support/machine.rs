@@ -22,13 +22,13 @@ impl Machine {
     /// A machine that is not up yet.
     pub fn new() -> Self {
         assert!(is_root(), "the integration tier needs root");
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("room for the test's files");
         let atomic = dir.path().join("lib/containers/atomic");
-        fs::create_dir_all(&atomic).unwrap();
-        fs::create_dir(dir.path().join("lib/under-test")).unwrap();
-        let built = sysctr_tests::dist_dir().join("sysctr");
+        fs::create_dir_all(&atomic).expect("room for the test's files");
+        fs::create_dir(dir.path().join("lib/under-test")).expect("room for the test's files");
+        let built = crate::dist_dir().join("sysctr");
         assert!(built.exists(), "{} is missing: make build", built.display());
-        fs::copy(built, dir.path().join("lib/under-test/sysctr")).unwrap();
+        fs::copy(built, dir.path().join("lib/under-test/sysctr")).expect("room for the test's files");
         Self { dir, names: Vec::new(), holder: None }
     }
 
@@ -37,6 +37,7 @@ impl Machine {
         self.atomic().join(name).join("rootfs")
     }
 
+    /// The directory of its containers, seen from outside.
     pub fn atomic(&self) -> PathBuf {
         self.dir.path().join("lib/containers/atomic")
     }
@@ -45,18 +46,18 @@ impl Machine {
     pub fn embed(&mut self, runtime: &str, name: &str, script: &str, edit: impl Fn(&mut Value, &mut Value)) {
         let rootfs = self.rootfs(name);
         for directory in ["bin", "dev", "proc", "sys", "run", "data", "etc"] {
-            fs::create_dir_all(rootfs.join(directory)).unwrap();
+            fs::create_dir_all(rootfs.join(directory)).expect("room for the test's files");
         }
         fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("busybox-static is installed");
         for applet in ["sh", "sleep", "true", "cat", "touch", "env", "id"] {
-            symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
+            symlink("busybox", rootfs.join("bin").join(applet)).expect("room for the test's files");
         }
         let (mut config, mut record) = (config(name, script), record(runtime, name));
         edit(&mut config, &mut record);
         let bundle = self.atomic().join(name);
-        fs::set_permissions(&bundle, fs::Permissions::from_mode(0o700)).unwrap();
-        fs::write(bundle.join("config.json"), config.to_string()).unwrap();
-        fs::write(bundle.join("record.json"), record.to_string()).unwrap();
+        fs::set_permissions(&bundle, fs::Permissions::from_mode(0o700)).expect("room for the test's files");
+        fs::write(bundle.join("config.json"), config.to_string()).expect("room for the test's files");
+        fs::write(bundle.join("record.json"), record.to_string()).expect("room for the test's files");
         self.names.push(name.to_owned());
     }
 
@@ -68,9 +69,10 @@ impl Machine {
             (name.clone(), container)
         });
         let embedded = json!({ "version": 1, "tool": "test", "containers": containers.collect::<Value>() });
-        fs::write(self.atomic().join("embedded.json"), embedded.to_string()).unwrap();
+        fs::write(self.atomic().join("embedded.json"), embedded.to_string())
+            .expect("room for the test's files");
         let (lib, var) = (self.dir.path().join("lib"), self.dir.path().join("var"));
-        fs::create_dir(&var).unwrap();
+        fs::create_dir(&var).expect("room for the test's files");
         // crun refuses a hierarchy that is half v1 and half v2.
         let script = "mount -t overlay -o lowerdir=\"$1\":/usr/lib overlay /usr/lib
             mount -t tmpfs -o mode=755 tmpfs /run; mount --bind \"$2\" /var
@@ -82,9 +84,11 @@ impl Machine {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
+            .expect("a program can be started");
         let mut line = String::new();
-        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(holder.stdout.take().expect("it is piped"))
+            .read_line(&mut line)
+            .expect("the holder tells when it is up");
         assert_eq!(line, "up\n");
         self.holder = Some(holder);
     }
@@ -106,19 +110,23 @@ impl Machine {
 
     /// Runs the launcher to success and gives its output.
     pub fn ok(&self, arguments: &str) -> String {
-        let output = self.sysctr(arguments).output().unwrap();
+        let output = self.sysctr(arguments).output().expect("a program can be started");
         assert!(output.status.success(), "sysctr {arguments}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        String::from_utf8(output.stdout).expect("a program of ours writes text")
     }
 
     /// Starts a container detached. Its output goes nowhere, since it would hold a pipe of ours open.
     pub fn start(&self, name: &str) -> u32 {
-        let log = fs::File::create(self.dir.path().join("log")).unwrap();
+        let log = fs::File::create(self.dir.path().join("log")).expect("room for the test's files");
         let mut command = self.sysctr(&format!("run --detach {name}"));
-        let status = command.stdout(log.try_clone().unwrap()).stderr(log).status().unwrap();
-        let log = fs::read_to_string(self.dir.path().join("log")).unwrap();
+        let status = command
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .status()
+            .expect("a program can be started");
+        let log = fs::read_to_string(self.dir.path().join("log")).expect("a log");
         assert!(status.success(), "sysctr run --detach {name}: {status}: {log}");
-        self.shell(&format!("cat /run/sysctr/{name}/pid")).trim().parse().unwrap()
+        self.shell(&format!("cat /run/sysctr/{name}/pid")).trim().parse().expect("a process number")
     }
 
     /// Starts a container whose script sleeps in a loop, and waits for that: before it has set its traps, a first
@@ -131,23 +139,31 @@ impl Machine {
 
     /// Runs the launcher to failure with status 1 and gives its one line.
     pub fn error(&self, arguments: &str) -> String {
-        let Output { status, stderr, .. } = self.sysctr(arguments).output().unwrap();
-        let message = String::from_utf8(stderr).unwrap();
+        let Output { status, stderr, .. } =
+            self.sysctr(arguments).output().expect("a program can be started");
+        let message = String::from_utf8(stderr).expect("a program of ours writes text");
         assert_eq!(status.code(), Some(1), "sysctr {arguments}: {message}");
         message.trim_end().to_owned()
     }
 
     /// Output of a shell script in the machine, which must succeed.
     pub fn shell(&self, script: &str) -> String {
-        let output = self.command("sh").args(["-euc", script]).output().unwrap();
+        let output = self.command("sh").args(["-euc", script]).output().expect("a program can be started");
         assert!(output.status.success(), "{script}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        String::from_utf8(output.stdout).expect("a program of ours writes text")
     }
 
     /// Waits until a script in the machine succeeds.
     pub fn until(&self, script: &str) {
         for _ in 0..500 {
-            if self.command("sh").args(["-euc", script]).output().unwrap().status.success() {
+            if self
+                .command("sh")
+                .args(["-euc", script])
+                .output()
+                .expect("a program can be started")
+                .status
+                .success()
+            {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
@@ -172,7 +188,7 @@ impl Drop for Machine {
 
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    fs::metadata("/proc/self").unwrap().uid() == 0
+    fs::metadata("/proc/self").expect("there is /proc").uid() == 0
 }
 
 fn config(name: &str, script: &str) -> Value {
@@ -210,5 +226,5 @@ fn record(runtime: &str, name: &str) -> Value {
 /// A bind mount of the host into a configuration.
 pub fn bind(config: &mut Value, source: &str, destination: &str) {
     let mount = json!({ "destination": destination, "type": "bind", "source": source, "options": ["rbind"] });
-    config["mounts"].as_array_mut().unwrap().push(mount);
+    config["mounts"].as_array_mut().expect("a list").push(mount);
 }

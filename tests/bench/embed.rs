@@ -1,0 +1,143 @@
+//! The image of 800 MB into commits and into a root, beside what users have today.
+
+use sysctr_tests::{Command, fixture};
+
+use crate::large::Scene;
+use crate::rounds::{Bound, Bytes, Side, Verdict, compare};
+
+/// The most memory of the process, with room for 400 bytes for each entry of the image above 100 000: it has none.
+const MEMORY: Bytes = Bytes(128 << 20);
+
+pub fn run(rounds: usize) -> Verdict {
+    let scene = Scene::new();
+    let tars = scene.tars();
+    let bytes: u64 = tars.iter().map(|path| std::fs::metadata(path).expect("a layer").len()).sum();
+    let entries =
+        Command::new("bash").args(["-c", r#"for tar; do tar -tf "$tar"; done | wc -l"#, "count"]).args(&tars);
+    let entries = entries.run().expect_ok().stdout().trim().to_owned();
+    println!("  {} MB unpacked, {entries} entries", bytes / 1_000_000);
+    let bare = into_repo(&scene, "bare", rounds, Bound::WallAndCpu(0.5, 0.9));
+    let archive = into_repo(&scene, "archive", rounds, Bound::Wall(0.35));
+    bare.and(archive).and(grown(&scene)).and(into_root(&scene, rounds)).and(whole(&scene, rounds))
+}
+
+/// Into a commit, beside `ostree commit --tree=tar` of the same layers.
+fn into_repo(scene: &Scene, mode: &str, rounds: usize, bound: Bound) -> Verdict {
+    let seed = format!("seed-{mode}");
+    let trees: String = scene.blobs().iter().map(|blob| format!(" --tree=tar={}", blob.display())).collect();
+    let theirs = format!("ostree --repo=theirs-{mode} commit -b image --tar-autocreate-parents{trees}");
+    let ours = format!("ours-{mode}");
+    let again = || {
+        scene.shell(&format!("rm -rf theirs-{mode}; ostree init --repo=theirs-{mode} --mode={mode}"));
+    };
+    let title = format!("into a repository of mode {mode}");
+    let (place, other) = (scene.at(&ours), scene.at(format!("theirs-{mode}")));
+    let mut sides = vec![
+        Side::new(
+            "sysctr-compose --repo",
+            place,
+            || scene.renew(&seed, &ours),
+            || scene.commit(&ours, "host", "5"),
+        )
+        .bound(Bound::Memory(MEMORY)),
+        Side::new("ostree commit --tree=tar", other, again, || scene.script(&theirs)).bound(bound),
+    ];
+    if mode == "bare" {
+        let (renew, commit) = (|| scene.renew(&seed, "zstd"), || scene.commit("zstd", "host", "5-zstd"));
+        sides.push(Side::new("the same from zstd layers", scene.at("."), renew, commit));
+        let (renew, commit) = (|| scene.renew(&seed, "forty"), || scene.commit("forty", "host", "40"));
+        sides.push(Side::new("the same from 40 layers", scene.at("."), renew, commit));
+    }
+    compare(&title, rounds, sides)
+}
+
+/// How much the archive grew, beside what libostree writes for the same layers.
+fn grown(scene: &Scene) -> Verdict {
+    let size = |repo: &str, without: &str| -> f64 {
+        let script = format!(
+            "join -v1 <(cd {repo}/objects && find -type f -printf '%P %s\\n' | sort) \
+                      <(cd {without}/objects && find -type f -printf '%P\\n' | sort) \
+             | awk '{{sum += $2}} END {{print sum}}'"
+        );
+        scene.script(&script).run().expect_ok().stdout().trim().parse().expect("a number")
+    };
+    std::fs::create_dir_all(scene.at("nothing/objects")).expect("a new directory");
+    let ratio = size("ours-archive", "seed-archive") / size("theirs-archive", "nothing");
+    let met = Verdict::of(ratio <= 1.03);
+    println!("  new objects of the archive: {ratio:.3} × the bytes of libostree's; asked 1.03 ×: {met}");
+    met
+}
+
+/// Into a directory, beside `umoci unpack`, and beside what the machine needs at least.
+fn into_root(scene: &Scene, rounds: usize) -> Verdict {
+    let words = |paths: Vec<std::path::PathBuf>| -> String {
+        paths.iter().map(|path| format!(" {}", path.display())).collect()
+    };
+    let umoci = format!("umoci unpack --image {}:5 unpacked", scene.layout().display());
+    let gunzip = format!("gzip -dc{} >/dev/null", words(scene.blobs()));
+    let digest = format!("sha256sum{} >/dev/null", words(scene.tars()));
+    let files = format!("mkdir files; for tar in{}; do tar -xpf $tar -C files; done", words(scene.tars()));
+    let fresh = |name: &'static str| move || scene.shell(&format!("rm -rf {name}"));
+    compare(
+        "into a root directory, and what the machine alone takes",
+        rounds,
+        vec![
+            Side::new(
+                "sysctr-compose --sysroot",
+                scene.at("."),
+                || scene.shell("rm -rf root; cp -al host root; mv root/usr/etc root/etc"),
+                || scene.compose("5", &["--sysroot", "root"]),
+            )
+            .bound(Bound::Memory(MEMORY)),
+            Side::new("umoci unpack", scene.at("."), fresh("unpacked"), || scene.script(&umoci))
+                .bound(Bound::Wall(0.4)),
+            Side::new("gzip -d of the layers", scene.at("."), || {}, || scene.script(&gunzip)),
+            Side::new("sha256sum of the layers", scene.at("."), || {}, || scene.script(&digest)),
+            Side::new("tar -x of the unpacked layers", scene.at("."), fresh("files"), || {
+                scene.script(&files)
+            }),
+        ],
+    )
+}
+
+/// All of it as users do it today: the image unpacked into the tree of a host of 1 GB, and all committed.
+fn whole(scene: &Scene, rounds: usize) -> Verdict {
+    let big = fixture::directory("ostree-big");
+    let many = fixture::directory("many").join("oci");
+    let place = "usr/lib/containers/atomic";
+    scene.shell(&format!(
+        "ostree --repo={big}/repo checkout -U big big; umoci unpack --image {many}:1 many; \
+         mkdir -p big/usr/share; mv many/rootfs big/usr/share/many; rm -rf big/usr/share/many/dev; \
+         ostree init --repo=seed-big --mode=archive; ostree --repo=seed-big commit -b host --tree=dir=big; \
+         du -sm --apparent-size big >size",
+        big = big.display(),
+        many = many.display(),
+    ));
+    let size = std::fs::read_to_string(scene.at("size")).expect("du told it");
+    println!("  a host of {} MiB", size.split_whitespace().next().expect("a number"));
+    let unpack_and_commit = format!(
+        "umoci unpack --image {}:5 bundle; mkdir -p tree/{place}; mv bundle tree/{place}/large; \
+         ostree --repo=theirs commit -b out --tree=dir=tree",
+        scene.layout().display()
+    );
+    let again = || {
+        scene.shell("rm -rf bundle tree; cp -al big tree");
+        scene.renew("seed-big", "theirs");
+    };
+    compare(
+        "image and host of 1 GB into an archive",
+        rounds,
+        vec![
+            Side::new(
+                "sysctr-compose --repo",
+                scene.at("."),
+                || scene.renew("seed-big", "ours"),
+                || scene.commit("ours", "host", "5"),
+            ),
+            Side::new("umoci unpack; ostree commit", scene.at("."), again, || {
+                scene.script(&unpack_and_commit)
+            })
+            .bound(Bound::Wall(0.18)),
+        ],
+    )
+}

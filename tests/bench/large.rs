@@ -1,0 +1,98 @@
+//! The image and the hosts that are measured with: hundreds of megabytes of Debian packages (fixtures/large.sh).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sysctr_tests::{Command, Program, fixture, scratch};
+
+/// A place to work, with the image and a host.
+pub struct Scene {
+    work: tempfile::TempDir,
+    image: PathBuf,
+}
+
+impl Scene {
+    /// With a small host as directory `host`, and as ref `host` of the repositories `seed-bare` and `seed-archive`.
+    pub fn new() -> Self {
+        let scene = Self { work: scratch(), image: fixture::directory("large") };
+        let archive = fixture::directory("ostree-host").join("root.tar.zst");
+        fs::create_dir(scene.at("host")).expect("a new directory");
+        let tar = Command::new("tar").args(["--zstd", "--xattrs", "--numeric-owner", "-xpf"]).arg(archive);
+        tar.arg("-C").arg(scene.at("host")).run().expect_ok();
+        for mode in ["bare", "archive"] {
+            scene.shell(&format!(
+                "ostree init --repo=seed-{mode} --mode={mode}; \
+                 ostree --repo=seed-{mode} commit -b host --tree=dir=host"
+            ));
+        }
+        scene
+    }
+
+    /// A path in it.
+    pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    /// The image of this tag.
+    pub fn reference(&self, tag: &str) -> String {
+        format!("oci:{}:{tag}", self.image.join("oci").display())
+    }
+
+    /// The layout that it is in, for other programs.
+    pub fn layout(&self) -> PathBuf {
+        self.image.join("oci")
+    }
+
+    /// The layers of tag 5, unpacked, from the lowest.
+    pub fn tars(&self) -> Vec<PathBuf> {
+        let below = (0..4).map(|number| format!("tars/5-{number}.tar"));
+        below.chain(["tars/top-1.tar".to_owned()]).map(|name| self.image.join(name)).collect()
+    }
+
+    /// The same as they lie in the layout.
+    pub fn blobs(&self) -> Vec<PathBuf> {
+        let read = |path: PathBuf| -> serde_json::Value {
+            serde_json::from_slice(&fs::read(path).expect("a document of the layout")).expect("JSON")
+        };
+        let blob = |described: &serde_json::Value| {
+            let digest = described["digest"].as_str().expect("a digest");
+            self.layout().join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
+        };
+        let index = read(self.layout().join("index.json"));
+        let listed = index["manifests"].as_array().expect("a list").iter();
+        let tag = "org.opencontainers.image.ref.name";
+        let five = listed.into_iter().find(|it| it["annotations"][tag] == "5").expect("tag 5");
+        let manifest = read(blob(five));
+        manifest["layers"].as_array().expect("a list").iter().map(blob).collect()
+    }
+
+    /// `to` becomes what `from` is, by hard links, without what was there.
+    pub fn renew(&self, from: &str, to: &str) {
+        self.shell(&format!("rm -rf {to}; cp -al {from} {to}"));
+    }
+
+    /// A script in this place, to run.
+    pub fn script(&self, script: &str) -> Command {
+        Command::new("bash").args(["-euo", "pipefail", "-c", script]).in_dir(self.work.path())
+    }
+
+    /// Runs a script in this place.
+    pub fn shell(&self, script: &str) {
+        self.script(script).run().expect_ok();
+    }
+
+    /// The composer on the image, with these arguments before it.
+    pub fn compose(&self, tag: &str, arguments: &[&str]) -> Command {
+        let composer = Command::new(Program::Composer.path()).args(arguments);
+        composer
+            .arg("--add-launcher")
+            .arg(Program::Launcher.path())
+            .args([self.reference(tag), "--name".to_owned(), "large".to_owned()])
+            .in_dir(self.work.path())
+    }
+
+    /// The composer from ref `base` of `repo` to ref `out`.
+    pub fn commit(&self, repo: &str, base: &str, tag: &str) -> Command {
+        self.compose(tag, &["--repo", repo, "--base", base, "--ref", "out"])
+    }
+}

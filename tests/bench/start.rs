@@ -1,0 +1,77 @@
+//! What `sysctr run` adds to a start by the runtime alone: time, memory, page faults; and how large the program is.
+
+use std::process::Stdio;
+use std::time::Instant;
+
+use sysctr_tests::Program;
+use sysctr_tests::machine::Machine;
+
+use crate::rounds::{Bytes, Verdict, median};
+
+/// Starts of each side; more rounds mean more of them.
+const STARTS_A_ROUND: usize = 50;
+/// The most that the launcher may add to the runtime's time, in milliseconds.
+const ADDED: f64 = 1.5;
+const SIZE: Bytes = Bytes(4 << 20);
+const MEMORY: Bytes = Bytes(4 << 20);
+
+pub fn run(rounds: usize) -> Verdict {
+    let mut machine = Machine::new();
+    for runtime in ["runc", "crun", "true"] {
+        machine.embed(runtime, &format!("by-{runtime}"), "exit 0", |_, _| {});
+    }
+    machine.up();
+    machine.shell("mkdir -p /run/alone");
+    let size = Bytes(std::fs::metadata(Program::Launcher.path()).expect("it was built").len());
+    let small = Verdict::of(size <= SIZE);
+    println!("  sysctr: {size}; asked {SIZE}: {small}");
+    let starts = STARTS_A_ROUND * rounds;
+    small.and(memory(&machine)).and(time(&machine, "runc", starts)).and(time(&machine, "crun", starts))
+}
+
+/// With a runtime that does nothing, what remains is the launcher's.
+fn memory(machine: &Machine) -> Verdict {
+    let script = "time --quiet --format='%M %R' --output=/run/used /usr/lib/under-test/sysctr run by-true; cat /run/used";
+    let text = machine.shell(script);
+    let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+    let [kib, faults] = numbers[..] else { panic!("time(1) wrote {text:?}") };
+    let memory = Bytes(kib * 1024);
+    let met = Verdict::of(memory <= MEMORY);
+    println!("  memory {memory}, {faults} page faults; asked {MEMORY}: {met}");
+    met
+}
+
+/// Both in turn, in the same mount namespace.
+fn time(machine: &Machine, runtime: &str, starts: usize) -> Verdict {
+    let bundle = format!("/usr/lib/containers/atomic/by-{runtime}");
+    let alone = format!("{runtime} --root /run/alone run --bundle {} alone", bundle);
+    let launched = format!("/usr/lib/under-test/sysctr run by-{runtime}");
+    let start = |line: &str| -> f64 {
+        let mut words = line.split(' ');
+        let mut command = machine.command(words.next().expect("a program"));
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        let begun = Instant::now();
+        let status = command.status().expect("it can be started");
+        let took = begun.elapsed();
+        assert!(status.success(), "{line}: {status}");
+        took.as_secs_f64() * 1000.0
+    };
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for turn in 0..starts {
+        // Each in turn first.
+        if turn % 2 == 0 {
+            ours.push(start(&launched));
+            theirs.push(start(&alone));
+        } else {
+            theirs.push(start(&alone));
+            ours.push(start(&launched));
+        }
+    }
+    let (with, without) = (median(ours.iter().copied()), median(theirs.iter().copied()));
+    let met = Verdict::of(with - without <= ADDED);
+    println!(
+        "  {runtime}, {starts} starts each: {with:.2} ms, alone {without:.2} ms: {:.2} ms more; asked {ADDED} ms: {met}",
+        with - without
+    );
+    met
+}
