@@ -13,7 +13,7 @@ const OWN: usize = 1 << 20;
 
 /// A layout with images of several names.
 pub struct Set {
-    dir: PathBuf,
+    layout: Layout,
     /// How many images it has; their tags are the numbers below.
     pub count: usize,
 }
@@ -32,12 +32,10 @@ impl Set {
     /// `count` images in `dir`: one in ten a Python with many files, the rest a web server, on the same Debian base, each with a
     /// small layer of its own.
     pub fn make(dir: &Path, count: usize) -> Self {
-        let set = Self { dir: dir.to_owned(), count };
-        fs::create_dir_all(dir.join("blobs/sha256")).expect("a new directory");
-        fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a new file");
+        let set = Self { layout: Layout::new(dir), count };
         let below = [Image::nginx(), Image::many()].map(|image| set.take(&image.directory().join("oci")));
         let listed: Vec<_> = (0..count).map(|n| set.image(n, &below[usize::from(n % 10 == 9)])).collect();
-        set.write("index.json", json!({"schemaVersion": 2, "manifests": listed}).to_string().as_bytes());
+        set.layout.list(&listed);
         set
     }
 
@@ -45,7 +43,7 @@ impl Set {
     fn take(&self, layout: &Path) -> (Value, Value) {
         for entry in fs::read_dir(layout.join("blobs/sha256")).expect("a layout") {
             let path = entry.expect("a blob").path();
-            let to = self.dir.join("blobs/sha256").join(path.file_name().expect("a name"));
+            let to = self.layout.dir.join("blobs/sha256").join(path.file_name().expect("a name"));
             fs::copy(&path, to).expect("room for a blob");
         }
         let read = |name: &str| -> Value {
@@ -61,32 +59,18 @@ impl Set {
     /// One image with its own layer on those of another; its descriptor.
     fn image(&self, number: usize, (manifest, config): &(Value, Value)) -> Value {
         let (mut manifest, mut config) = (manifest.clone(), config.clone());
-        let tar = Layer::new().file(&format!("own-{number}"), noise(number as u64 + 1)).bytes();
-        let media_type = "application/vnd.oci.image.layer.v1.tar+gzip";
-        push(&mut manifest["layers"], self.blob(media_type, &Packing::Gzip.pack(&tar)));
-        push(&mut config["rootfs"]["diff_ids"], json!(digest(&tar)));
+        let tar = Layer::new().file(&format!("own-{number}"), noise(number as u64 + 1, OWN)).bytes();
+        let (layer, diff_id) = self.layout.layer(&tar, Packing::Gzip);
+        push(&mut manifest["layers"], layer);
+        push(&mut config["rootfs"]["diff_ids"], json!(diff_id));
         config.as_object_mut().expect("an object").remove("history");
-        let media_type = "application/vnd.oci.image.config.v1+json";
-        manifest["config"] = self.blob(media_type, config.to_string().as_bytes());
-        let media_type = "application/vnd.oci.image.manifest.v1+json";
-        let mut listed = self.blob(media_type, manifest.to_string().as_bytes());
-        listed["annotations"] = json!({"org.opencontainers.image.ref.name": number.to_string()});
-        listed
-    }
-
-    fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
-        self.write(&blob_name(&digest(bytes)), bytes);
-        json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.dir.join(name), bytes).expect("room for a file");
+        self.layout.image(manifest, &config, &number.to_string())
     }
 
     /// Puts all into a registry, as `image0:1` and so on.
     pub fn push(&self, server: &Server) {
         for number in 0..self.count {
-            server.push_tagged(&self.dir, &number.to_string(), &format!("image{number}:1"));
+            server.push_tagged(&self.layout.dir, &number.to_string(), &format!("image{number}:1"));
         }
     }
 
@@ -97,7 +81,8 @@ impl Set {
             serde_json::from_slice(&fs::read(layout.join(name)).expect("it was fetched")).expect("JSON")
         };
         let index: Value =
-            serde_json::from_slice(&fs::read(self.dir.join("index.json")).expect("a layout")).expect("JSON");
+            serde_json::from_slice(&fs::read(self.layout.dir.join("index.json")).expect("a layout"))
+                .expect("JSON");
         let mut blobs = std::collections::BTreeMap::new();
         let mut bytes_apart = 0;
         for listed in index["manifests"].as_array().expect("a list") {
@@ -118,7 +103,66 @@ fn push(list: &mut Value, value: Value) {
     list.as_array_mut().expect("a list").push(value);
 }
 
-fn noise(seed: u64) -> Vec<u8> {
+/// Bytes that don't compress.
+pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut random = sysctr_tests::Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    (0..OWN).map(|_| u8::try_from(random.below(256)).expect("a byte")).collect()
+    (0..bytes.div_ceil(3))
+        .flat_map(|_| random.below(1 << 24).to_le_bytes().into_iter().take(3))
+        .take(bytes)
+        .collect()
+}
+
+/// A layout being written, of which no more than a layer is in memory.
+pub struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    /// In this directory.
+    pub fn new(dir: &Path) -> Self {
+        fs::create_dir_all(dir.join("blobs/sha256")).expect("a new directory");
+        fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a new file");
+        Self { dir: dir.to_owned() }
+    }
+
+    /// One more layer: its descriptor and its `diff_id`.
+    pub fn layer(&self, tar: &[u8], packing: Packing) -> (Value, String) {
+        (self.blob(packing.media_type(), &packing.pack(tar)), digest(tar))
+    }
+
+    /// One more image of this image manifest, but for its configuration; its descriptor with the tag.
+    pub fn image(&self, mut manifest: Value, config: &Value, tag: &str) -> Value {
+        let media_type = "application/vnd.oci.image.config.v1+json";
+        manifest["config"] = self.blob(media_type, config.to_string().as_bytes());
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let mut listed = self.blob(media_type, manifest.to_string().as_bytes());
+        listed["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
+        listed
+    }
+
+    /// The list of its images.
+    pub fn list(&self, images: &[Value]) {
+        self.write("index.json", json!({"schemaVersion": 2, "manifests": images}).to_string().as_bytes());
+    }
+
+    /// The layout with one image, `1`, of these layers.
+    pub fn whole(self, layers: &[(Value, String)]) {
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let blobs: Vec<_> = layers.iter().map(|(blob, _)| blob).collect();
+        let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "layers": blobs});
+        let diff_ids: Vec<_> = layers.iter().map(|(_, diff_id)| diff_id).collect();
+        let config = json!({"architecture": "amd64", "os": "linux", "config": {"Entrypoint": ["/bin/true"]},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids}});
+        let listed = self.image(manifest, &config, "1");
+        self.list(&[listed]);
+    }
+
+    fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
+        self.write(&blob_name(&digest(bytes)), bytes);
+        json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.dir.join(name), bytes).expect("room for a file");
+    }
 }

@@ -7,6 +7,7 @@
 mod again;
 mod embed;
 mod fetch;
+mod growth;
 mod images;
 mod large;
 mod rounds;
@@ -26,6 +27,7 @@ const SUBJECTS: &[Subject] = &[
         run: again::run,
     },
     Subject { name: "start", about: "what `sysctr run` adds to the runtime", run: start::run },
+    Subject { name: "growth", about: "how cost grows with what is composed", run: growth::run },
     Subject {
         name: "fetch",
         about: "20 images that share layers, from a registry: into an empty cache, and again",

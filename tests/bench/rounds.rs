@@ -1,7 +1,8 @@
 //! Sides that are timed in turn, and what comes of it.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sysctr_tests::Command;
@@ -74,12 +75,40 @@ impl fmt::Display for Verdict {
 
 /// What one run took.
 #[derive(Debug, Clone, Copy)]
-struct Took {
-    wall: Duration,
+pub struct Measured {
+    /// With the flush of what was written.
+    pub wall: Duration,
     /// Of all processes that it started and waited for, a registry's not counted.
-    cpu: Duration,
+    pub cpu: Duration,
     /// Of the largest of them.
-    memory: Bytes,
+    pub memory: Bytes,
+}
+
+impl Measured {
+    /// The run of middle wall time, with the most memory of all.
+    pub fn median(mut runs: Vec<Self>) -> Self {
+        runs.sort_by_key(|run| run.wall);
+        let memory = runs.iter().map(|run| run.memory).max().expect("there was a run");
+        Self { memory, ..runs[runs.len() / 2] }
+    }
+}
+
+/// Runs a program to success, with the flush of what lies below `writes` within its time.
+pub fn measured(work: Command, writes: &Path) -> Measured {
+    // Nobody pays for what others left to be written.
+    Command::new("sync").run().expect_ok();
+    let used = tempfile::NamedTempFile::new().expect("room for a small file");
+    let begun = Instant::now();
+    let time = ["time", "--quiet", "--format=%M %U %S", "--output"].map(OsString::from);
+    work.under(time.into_iter().chain([used.path().as_os_str().to_owned()])).run().expect_ok();
+    Command::new("sync").arg("-f").arg(writes).run().expect_ok();
+    let wall = begun.elapsed();
+    let text = std::fs::read_to_string(used.path()).expect("time(1) wrote it");
+    let words: Vec<_> = text.split_whitespace().collect();
+    let [kib, user, system] = words[..] else { panic!("time(1) wrote {text:?}") };
+    let seconds = |word: &str| -> f64 { word.parse().expect("time(1) writes seconds") };
+    let memory = Bytes(kib.parse::<u64>().expect("time(1) writes KiB") * 1024);
+    Measured { wall, cpu: Duration::from_secs_f64(seconds(user) + seconds(system)), memory }
 }
 
 impl<'a> Side<'a> {
@@ -100,35 +129,16 @@ impl<'a> Side<'a> {
         self
     }
 
-    fn run(&mut self) -> Took {
+    fn run(&mut self) -> Measured {
         (self.prepare)();
-        // Nobody pays for what others left to be written.
-        Command::new("sync").run().expect_ok();
-        let used = tempfile::NamedTempFile::new().expect("room for a small file");
-        let work = (self.work)();
-        let begun = Instant::now();
-        let work = work.under(
-            ["time", "--quiet", "--format=%M %U %S", "--output"]
-                .map(Into::into)
-                .into_iter()
-                .chain([used.path().as_os_str().to_owned()]),
-        );
-        work.run().expect_ok();
-        Command::new("sync").arg("-f").arg(&self.writes).run().expect_ok();
-        let wall = begun.elapsed();
-        let text = std::fs::read_to_string(used.path()).expect("time(1) wrote it");
-        let numbers: Vec<f64> =
-            text.split_whitespace().map(|number| number.parse().expect("time(1) writes numbers")).collect();
-        let [kib, user, system] = numbers[..] else { panic!("time(1) wrote {text:?}") };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size in memory")]
-        Took { wall, cpu: Duration::from_secs_f64(user + system), memory: Bytes(kib as u64 * 1024) }
+        measured((self.work)(), &self.writes)
     }
 }
 
 /// Runs all sides `rounds` times and prints how the first, ours, is beside the others. A first run that finds less in the
 /// page cache than the later ones moves no median.
 pub fn compare(title: &str, rounds: usize, mut sides: Vec<Side<'_>>) -> Verdict {
-    let mut all: Vec<Vec<Took>> = sides.iter().map(|_| Vec::with_capacity(rounds)).collect();
+    let mut all: Vec<Vec<Measured>> = sides.iter().map(|_| Vec::with_capacity(rounds)).collect();
     let count = sides.len();
     for round in 0..rounds {
         for turn in 0..count {
@@ -167,7 +177,7 @@ pub fn compare(title: &str, rounds: usize, mut sides: Vec<Side<'_>>) -> Verdict 
 }
 
 /// What is asked, in words, and whether it is so.
-fn judged(bound: Bound, ours: &[Took], theirs: &[Took]) -> (String, Verdict) {
+fn judged(bound: Bound, ours: &[Measured], theirs: &[Measured]) -> (String, Verdict) {
     match bound {
         Bound::Wall(most) => (format!("asked {most:.2} ×"), Verdict::of(ratio(ours, theirs, wall) <= most)),
         Bound::WallAndCpu(most_wall, most_cpu) => {
@@ -184,21 +194,21 @@ fn judged(bound: Bound, ours: &[Took], theirs: &[Took]) -> (String, Verdict) {
 }
 
 /// `0.50 × (0.45–0.55), CPU 0.90 ×`: ratio of medians, and the least and largest ratio of one round.
-fn beside(ours: &[Took], theirs: &[Took]) -> String {
+fn beside(ours: &[Measured], theirs: &[Measured]) -> String {
     let by_round = || ours.iter().zip(theirs).map(|(ours, theirs)| wall(ours) / wall(theirs));
     let (low, high) = (least(by_round()), most(by_round()));
     format!("{:.2} × ({low:.2}–{high:.2}), CPU {:.2} ×", ratio(ours, theirs, wall), ratio(ours, theirs, cpu))
 }
 
-fn ratio(ours: &[Took], theirs: &[Took], of: fn(&Took) -> f64) -> f64 {
+fn ratio(ours: &[Measured], theirs: &[Measured], of: fn(&Measured) -> f64) -> f64 {
     median(ours.iter().map(of)) / median(theirs.iter().map(of))
 }
 
-fn wall(took: &Took) -> f64 {
+fn wall(took: &Measured) -> f64 {
     took.wall.as_secs_f64()
 }
 
-fn cpu(took: &Took) -> f64 {
+fn cpu(took: &Measured) -> f64 {
     took.cpu.as_secs_f64()
 }
 

@@ -146,7 +146,8 @@ impl Packing {
         }
     }
 
-    fn media_type(self) -> &'static str {
+    /// The media type of a layer (OCI image specification, "Image Layer Filesystem Changeset").
+    pub fn media_type(self) -> &'static str {
         match self {
             Self::Plain => "application/vnd.oci.image.layer.v1.tar",
             Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
