@@ -38,7 +38,6 @@ impl Target for Seen<'_> {
     }
 
     fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
-        let found = self.0.rights(path)?;
-        Ok(found.map(|found| Rights { uid: found.uid, gid: found.gid, mode: found.mode }))
+        self.0.rights(path)
     }
 }

@@ -20,6 +20,7 @@ use sysctr_core::tree::Stat;
 use crate::cli::Format;
 pub use commit::CommitReport;
 pub use findings::{Finding, FindingsReport, Severity};
+pub use sysctr_core::inspection::printable;
 
 /// Version of the JSON forms.
 pub const FORMAT: u32 = 1;
@@ -261,18 +262,6 @@ impl ContainerReport {
             writeln!(text, "        warning: {}", printable(warning)).unwrap_or_default();
         }
     }
-}
-
-/// Text on one line, without what a terminal would obey: names come from images.
-pub fn printable(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
-        if c.is_control() {
-            line.extend(c.escape_default())
-        } else {
-            line.push(c)
-        }
-        line
-    })
 }
 
 /// A number of bytes for people.

@@ -29,6 +29,7 @@ use dumped::dumped;
 use outside::HostFiles;
 use users::{GROUP, MAX_USERS_BYTES, PASSWD, Users, users};
 
+pub use dumped::read_dump;
 pub use users::needed;
 
 /// A container whose image is known: everything that decides its bytes, but for what the target is.

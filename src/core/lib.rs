@@ -6,6 +6,7 @@
 //! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
 //! - [`interrupt`]: signals as a value
+//! - [`scan`]: reads a directory back as a tree
 //! - [`skopeo`]: runs the program that fetches images
 //! - [`store`]: objects of OSTree repositories
 //! - [`bundle`]: what the OCI runtime needs; computes only
@@ -14,6 +15,7 @@
 //! - [`prepare`]: image + settings → bundle, unit, links; computes only
 //! - [`placement`]: which bytes go where in a target; computes only
 //! - [`container`]: an image's tree and its settings → its record and everything that is placed; computes only
+//! - [`inspection`]: what a host has, held against the records
 
 pub mod arch;
 pub mod bundle;
@@ -23,6 +25,7 @@ pub mod epoch;
 pub mod exports;
 pub mod generation;
 pub mod image;
+pub mod inspection;
 pub mod interrupt;
 pub mod launcher_note;
 pub mod name;
@@ -30,6 +33,7 @@ pub mod place;
 pub mod placement;
 pub mod prepare;
 pub mod record;
+pub mod scan;
 pub mod settings;
 pub mod skopeo;
 pub mod store;

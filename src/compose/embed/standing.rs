@@ -5,11 +5,10 @@
 //! was changed there, as before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
-use sysctr_core::container::{needed, shown};
+use sysctr_core::container::{self, needed, shown};
 use sysctr_core::digest::Digest;
 use sysctr_core::exports::host_files::Lies;
 use sysctr_core::exports::{brought, host_files};
@@ -18,7 +17,7 @@ use sysctr_core::place;
 use sysctr_core::placement::{Change, PlacedLeaf};
 use sysctr_core::prepare::{Content, HostNode, HostPlaced, MountTarget, MountTargetKind, Target};
 use sysctr_core::record::Record;
-use sysctr_core::tree::{ContentId, ImageTree, Leaf, Node, Stat, TreePath, dump};
+use sysctr_core::tree::{ContentId, ImageTree, Leaf, Node, Stat, TreePath};
 
 /// A dump has some 150 bytes an entry; one above this is none of ours.
 const MAX_DUMP_BYTES: u64 = 1 << 30;
@@ -230,13 +229,8 @@ fn read_dump(record: &Record, target: &dyn Target, path: &Utf8Path) -> Result<Im
     let unfit = |what: &str| Unfit::new(path, what);
     let compressed = target.read(path, MAX_DUMP_BYTES).map_err(|error| unfit(&format!("{error:#}")))?;
     let compressed = compressed.ok_or_else(|| unfit("is missing"))?;
-    let mut text = Vec::new();
-    let read = zstd::Decoder::new(&compressed[..])
-        .and_then(|decoder| decoder.take(MAX_DUMP_BYTES).read_to_end(&mut text));
-    if read.is_err() || Digest::of(&text) != record.tree.digest {
-        return Err(unfit("is not the dump that the record names").into());
-    }
-    dump::read(&text).with_context(|| format!("reading {path}"))
+    let read = container::read_dump(&compressed, &record.tree.digest);
+    read.map_err(|_| unfit("is not the dump that the record names").into())
 }
 
 /// Takes the mount targets, which the record shows as text, out of the tree; `None` when it has others, or what can't be

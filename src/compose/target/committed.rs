@@ -6,11 +6,13 @@ use sysctr_core::placement::{Found, Ground, Present};
 use sysctr_core::tree::{ImageTree, Leaf, Mtime, Node, Stat, TreePath};
 
 use super::commit::Commit;
-use super::host_tree::{HostTree, Mislabelled, Rights, Unkept};
+use super::host_tree::{HostTree, Mislabelled, Unkept};
 use super::read_back;
-use super::scan::Scan;
 use super::snapshot::{At, FileObject, Last, Library, Snapshot};
+use sysctr_core::exports::host_files::Rights;
+use sysctr_core::inspection::Inspected;
 use sysctr_core::interrupt::Interrupt;
+use sysctr_core::scan::Scan;
 
 /// No commit keeps time stamps; a checkout shows this.
 const NO_TIME: Mtime = Mtime { seconds: 0, nanoseconds: 0 };
@@ -89,26 +91,7 @@ impl Ground for Commit {
     }
 }
 
-impl HostTree for Commit {
-    fn is_program(&self, path: &Utf8Path) -> Result<bool> {
-        let look = || {
-            let At::File(checksum) = self.snapshot().resolve(path, Last::Followed)?.at else {
-                return anyhow::Ok(false);
-            };
-            Ok(matches!(self.file(&checksum)?, FileObject::Regular { stat, .. } if stat.mode & 0o111 != 0))
-        };
-        look().with_context(|| self.doing("looking at", path))
-    }
-
-    fn is_directory(&self, path: &Utf8Path) -> Result<Option<bool>> {
-        let resolved = self.snapshot().resolve(path, Last::Followed);
-        Ok(match resolved.with_context(|| self.doing("looking at", path))?.at {
-            At::Nothing => None,
-            At::Dir(_) => Some(true),
-            At::File(_) => Some(false),
-        })
-    }
-
+impl Inspected for Commit {
     fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
         let dir = self.snapshot().dir(path).with_context(|| self.doing("reading", path))?;
         let Some(dir) = dir else { return Ok(Vec::new()) };
@@ -147,6 +130,27 @@ impl HostTree for Commit {
     fn as_kept(&self, tree: ImageTree) -> ImageTree {
         tree.as_committed()
     }
+}
+
+impl HostTree for Commit {
+    fn is_program(&self, path: &Utf8Path) -> Result<bool> {
+        let look = || {
+            let At::File(checksum) = self.snapshot().resolve(path, Last::Followed)?.at else {
+                return anyhow::Ok(false);
+            };
+            Ok(matches!(self.file(&checksum)?, FileObject::Regular { stat, .. } if stat.mode & 0o111 != 0))
+        };
+        look().with_context(|| self.doing("looking at", path))
+    }
+
+    fn is_directory(&self, path: &Utf8Path) -> Result<Option<bool>> {
+        let resolved = self.snapshot().resolve(path, Last::Followed);
+        Ok(match resolved.with_context(|| self.doing("looking at", path))?.at {
+            At::Nothing => None,
+            At::Dir(_) => Some(true),
+            At::File(_) => Some(false),
+        })
+    }
 
     fn mislabelled(&self, present: &Present, interrupt: &Interrupt) -> Result<Vec<Mislabelled>> {
         self.all_mislabelled(present, interrupt)
@@ -182,7 +186,7 @@ fn unkept(tree: &ImageTree, path: &TreePath, node: &Node) -> Option<Unkept> {
     None
 }
 
-/// The label is the policy's business; see [`super::scan`].
+/// The label is the policy's business; see [`sysctr_core::scan`].
 pub(super) fn without_label(mut stat: Stat) -> Stat {
     if let Some(xattrs) = &mut stat.xattrs {
         xattrs.remove(&b"security.selinux"[..]);

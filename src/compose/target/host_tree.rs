@@ -2,22 +2,10 @@
 
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
-use sysctr_core::placement::{Ground, Present};
-use sysctr_core::tree::{ImageTree, Stat, TreePath};
-
-use super::scan::Scan;
+use sysctr_core::inspection::Inspected;
 use sysctr_core::interrupt::Interrupt;
-
-/// Owner and permission bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rights {
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u16,
-}
+use sysctr_core::placement::Present;
+use sysctr_core::tree::{ImageTree, TreePath};
 
 /// What a host can't keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +27,9 @@ pub struct Mislabelled {
     pub expected: Option<String>,
 }
 
-/// The questions that a compose, `list` and `verify` have beyond those of a placement. Paths are relative to the root;
+/// The questions that a compose and `list` have beyond those of a placement and an inspection. Paths are relative to the root;
 /// links in their parents are followed beneath it.
-pub trait HostTree: Ground {
+pub trait HostTree: Inspected {
     /// Whether `path` leads to a regular file that somebody may execute, links followed beneath the root.
     ///
     /// # Errors
@@ -53,35 +41,6 @@ pub trait HostTree: Ground {
     /// # Errors
     /// When it can't be looked at.
     fn is_directory(&self, path: &Utf8Path) -> Result<Option<bool>>;
-
-    /// The names in the directory at `path` in byte order, links followed beneath the root; none if there is no
-    /// directory. What is no UTF-8 in a name is replaced.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    fn names(&self, path: &Utf8Path) -> Result<Vec<String>>;
-
-    /// Metadata of what lies at `path`, itself not followed; `None` if nothing does. The SELinux label is left out.
-    ///
-    /// # Errors
-    /// When they can't be read.
-    fn metadata(&self, path: &Utf8Path) -> Result<Option<Stat>>;
-
-    /// Who may do what with what lies at `path`, itself not followed; `None` for nothing.
-    ///
-    /// # Errors
-    /// When it can't be looked at.
-    fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>>;
-
-    /// Reads the tree of the directory at `path` back, contents digested by `jobs` threads.
-    ///
-    /// # Errors
-    /// When it is no directory, the user interrupts, or something in it can't be read and is not told in
-    /// [`Scan::unreadable`].
-    fn scan(&self, path: &Utf8Path, jobs: usize, interrupt: &Interrupt) -> Result<Scan>;
-
-    /// An image's tree as [`HostTree::scan`] finds it when nothing was changed.
-    fn as_kept(&self, tree: ImageTree) -> ImageTree;
 
     /// The first thing in an image's tree that this kind of host can't keep.
     fn unkept(&self, tree: &ImageTree) -> Option<Unkept>;

@@ -18,8 +18,9 @@ use sysctr_core::store::object::{DirRef, labelled};
 use sysctr_core::tree::Stat;
 
 use super::commit::{Commit, FileLabels};
-use super::host_tree::{HostTree as _, Mislabelled};
+use super::host_tree::Mislabelled;
 use super::snapshot::{At, FileObject, Last, Library as _, Snapshot};
+use sysctr_core::inspection::Inspected as _;
 use sysctr_core::interrupt::Interrupt;
 
 /// The attribute that holds a label, with a NUL at its end.

@@ -2,7 +2,7 @@
 //!
 //! [`sysroot`] is the door. Behind it, from the bottom up: `beneath` (handles that never lead out of the root), `erase`,
 //! `marks` and `journal` (what must outlive a kill), `swap` (the changes, and undoing them), `recover`, `assemble` and
-//! `contents` (everything that is made beside), `staging` (one change from begin to commit), `scan` (reading back).
+//! `contents` (everything that is made beside), `staging` (one change from begin to commit).
 //!
 //! [`branch`] is the other door: a commit in, a new commit out and a ref moved. Behind it: `snapshot` (paths in a commit's
 //! tree), `commit` (libostree), `graft` (the tree with changes), `composing` and `revision` (one new commit from begin to the moved ref),
@@ -33,7 +33,6 @@ mod recover;
 mod relabel;
 mod revision;
 pub mod rollout;
-mod scan;
 pub mod signing;
 mod snapshot;
 mod staging;

@@ -2,12 +2,13 @@
 //! mode (chown clears setuid), the mode before the attributes (both clear file capabilities), all of them before a
 //! further link is made (a file with two names may be refused every change), and the time stamp last.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use sysctr_core::place;
+use sysctr_core::scan::link_path;
 use sysctr_core::tree::path::quoted;
 use sysctr_core::tree::{Stat, Xattrs};
 
@@ -117,9 +118,4 @@ fn link_attributes(dir: BorrowedFd<'_>, name: &[u8], xattrs: &Xattrs) -> Result<
             .with_context(|| format!("setting attribute {}", quoted(attribute)))?;
     }
     Ok(())
-}
-
-/// A path to `name` in the open directory, for calls that take paths only and do not follow the last component.
-pub(super) fn link_path(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
-    [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat()
 }

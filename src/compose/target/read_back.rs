@@ -10,9 +10,9 @@ use sysctr_core::tree::{Dir, FileName, ImageTree, Leaf, LeafId, Node, Stat, Tree
 
 use super::commit::{Commit, Reader};
 use super::committed::without_label;
-use super::scan::{Scan, Unreadable};
 use super::snapshot::{FileObject, Library};
 use sysctr_core::interrupt::Interrupt;
+use sysctr_core::scan::{Scan, Unreadable};
 
 /// Reads everything in `dir`. It has no time stamps, and each name has a leaf of its own: compare it with a tree
 /// [`ImageTree::as_committed`]. What is missing or broken is told in [`Scan::unreadable`].

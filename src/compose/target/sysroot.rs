@@ -13,15 +13,18 @@ use sysctr_core::placement::{Found, Ground, Present};
 use sysctr_core::tree::{ImageTree, Mtime, Stat};
 
 use super::beneath::{self, Stamp};
-use super::host_tree::{HostTree, Mislabelled, Rights, Unkept};
+use super::host_tree::{HostTree, Mislabelled, Unkept};
 use super::journal::{read_file, read_head};
-use super::{guard, recover, scan};
+use super::{guard, recover};
+use sysctr_core::exports::host_files::Rights;
+use sysctr_core::inspection::Inspected;
 use sysctr_core::interrupt::Interrupt;
+use sysctr_core::scan::{self, Label};
 
 pub use super::contents::{StagedContents, StagedWriter};
 pub use super::guard::NarrowOwners;
-pub use super::scan::{Scan, Unreadable};
 pub use super::staging::Staging;
+pub use sysctr_core::scan::{Scan, Unreadable};
 
 /// What a program wants to do with a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,32 +158,14 @@ impl Ground for Sysroot {
     }
 }
 
-impl HostTree for Sysroot {
-    fn is_program(&self, path: &Utf8Path) -> Result<bool> {
-        let looking = || format!("looking at {path} in root {}", self.path);
-        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
-            return Ok(false);
-        };
-        let stat = rustix::fs::fstat(&file).with_context(looking)?;
-        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0)
-    }
-
+impl Inspected for Sysroot {
     fn metadata(&self, path: &Utf8Path) -> Result<Option<Stat>> {
         let reading = || format!("looking at {path} in root {}", self.path);
         let (parent, name) = beneath::split(path)?;
         match beneath::open(&self.fd, parent, OFlags::RDONLY | OFlags::DIRECTORY).with_context(reading)? {
-            Some(parent) => scan::of(parent.as_fd(), name.as_bytes()).with_context(reading),
+            Some(parent) => scan::of(parent.as_fd(), name.as_bytes(), Label::LeftOut).with_context(reading),
             None => Ok(None),
         }
-    }
-
-    fn is_directory(&self, path: &Utf8Path) -> Result<Option<bool>> {
-        let looking = || format!("looking at {path} in root {}", self.path);
-        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
-            return Ok(None);
-        };
-        let stat = rustix::fs::fstat(&file).with_context(looking)?;
-        Ok(Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
     }
 
     fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
@@ -221,6 +206,26 @@ impl HostTree for Sysroot {
 
     fn as_kept(&self, tree: ImageTree) -> ImageTree {
         tree
+    }
+}
+
+impl HostTree for Sysroot {
+    fn is_program(&self, path: &Utf8Path) -> Result<bool> {
+        let looking = || format!("looking at {path} in root {}", self.path);
+        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
+            return Ok(false);
+        };
+        let stat = rustix::fs::fstat(&file).with_context(looking)?;
+        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0)
+    }
+
+    fn is_directory(&self, path: &Utf8Path) -> Result<Option<bool>> {
+        let looking = || format!("looking at {path} in root {}", self.path);
+        let Some(file) = beneath::open(&self.fd, path, OFlags::PATH).with_context(looking)? else {
+            return Ok(None);
+        };
+        let stat = rustix::fs::fstat(&file).with_context(looking)?;
+        Ok(Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
     }
 
     fn unkept(&self, _: &ImageTree) -> Option<Unkept> {

@@ -3,23 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use sysctr_core::digest::{Digest, Hasher};
-use sysctr_core::record::SpecialKind;
-use sysctr_core::tree::path::quoted;
-use sysctr_core::tree::{Dir, FileName, ImageTree, Leaf, LeafId, Node, Stat, TreePath, Xattrs};
 
-use super::beneath::Stamp;
-use super::owners::link_path;
-use sysctr_core::interrupt::Interrupt;
+use crate::digest::{Digest, Hasher};
+use crate::interrupt::Interrupt;
+use crate::tree::path::quoted;
+use crate::tree::{Dir, FileName, ImageTree, Leaf, LeafId, Mtime, Node, SpecialKind, Stat, TreePath, Xattrs};
 
-/// Bytes that a thread reads at once.
-const BUFFER: usize = 256 << 10;
+/// Bytes that are best read at once.
+pub const BUFFER: usize = 256 << 10;
 /// Files that wait open for a thread.
 const WAITING: usize = 64;
 
@@ -27,7 +24,7 @@ const WAITING: usize = 64;
 #[derive(Debug)]
 pub struct Scan {
     /// All of it that a tree can hold. Every entry has its time stamp; no file has a
-    /// [`ContentId`](sysctr_core::tree::ContentId); `security.selinux` is left out.
+    /// [`ContentId`](crate::tree::ContentId); `security.selinux` is left out.
     pub tree: ImageTree,
     /// The rest, in path order.
     pub specials: Vec<(TreePath, SpecialKind)>,
@@ -59,7 +56,7 @@ type Digested = (LeafId, u64, Digest);
 ///
 /// # Errors
 /// When something can't be read, or the user interrupts.
-pub(super) fn scan(dir: OwnedFd, jobs: usize, interrupt: &Interrupt) -> Result<Scan> {
+pub fn scan(dir: OwnedFd, jobs: usize, interrupt: &Interrupt) -> Result<Scan> {
     let (sender, receiver) = mpsc::sync_channel(WAITING);
     let receiver = Mutex::new(receiver);
     let (mut scan, digests) = std::thread::scope(|scope| {
@@ -98,7 +95,7 @@ fn digest_all(tasks: &Mutex<mpsc::Receiver<Task>>, interrupt: &Interrupt) -> Res
         if failed.is_some() {
             continue;
         }
-        match digest(file, &mut buffer, interrupt) {
+        match digest(file, Hasher::default(), &mut buffer, interrupt) {
             Ok((length, digest)) => digests.push((leaf, length, digest)),
             Err(error) => failed = Some(error.context(format!("reading {path}"))),
         }
@@ -106,8 +103,16 @@ fn digest_all(tasks: &Mutex<mpsc::Receiver<Task>>, interrupt: &Interrupt) -> Res
     failed.map_or(Ok(digests), Err)
 }
 
-fn digest(mut file: File, buffer: &mut [u8], interrupt: &Interrupt) -> Result<(u64, Digest)> {
-    let mut hasher = Hasher::default();
+/// The digest over what `hasher` took already and the bytes of `file`, and how many both are. `buffer` is scratch.
+///
+/// # Errors
+/// When it can't be read, or the user interrupts.
+pub fn digest(
+    mut file: File,
+    mut hasher: Hasher,
+    buffer: &mut [u8],
+    interrupt: &Interrupt,
+) -> Result<(u64, Digest)> {
     loop {
         interrupt.check()?;
         match file.read(buffer) {
@@ -211,13 +216,13 @@ impl<'a> Walk<'a> {
     ) -> Result<LeafId> {
         if kind == FileType::Symlink {
             let target = rustix::fs::readlinkat(dir, name.as_bytes(), Vec::new())?;
-            let xattrs = attributes(&Source::Link(&link_path(dir, name.as_bytes())))?;
+            let xattrs = attributes(&Source::Link(&link_path(dir, name.as_bytes())), Label::LeftOut)?;
             let leaf = Leaf::Symlink { stat: metadata(stat, xattrs), target: target.into_bytes().into() };
             return Ok(self.tree.add_leaf(leaf));
         }
         // Not waiting: what was a file a moment ago may be a FIFO now.
         let file = open(dir, name, OFlags::NONBLOCK)?;
-        let stat = metadata(stat, attributes(&Source::Open(file.as_fd()))?);
+        let stat = metadata(stat, attributes(&Source::Open(file.as_fd()), Label::LeftOut)?);
         let leaf = self.tree.add_leaf(Leaf::File { stat, size: 0, digest: Digest::of(b""), content: None });
         let task = Task { leaf, path: path.clone(), file: file.into() };
         self.tasks.send(task).context("no thread digests any more")?;
@@ -231,7 +236,7 @@ fn open(dir: BorrowedFd<'_>, name: &FileName, flags: OFlags) -> Result<OwnedFd> 
 }
 
 fn level(fd: OwnedFd, name: Option<FileName>) -> Result<Level> {
-    let stat = metadata(&rustix::fs::fstat(&fd)?, attributes(&Source::Open(fd.as_fd()))?);
+    let stat = metadata(&rustix::fs::fstat(&fd)?, attributes(&Source::Open(fd.as_fd()), Label::LeftOut)?);
     let mut rest = Vec::new();
     for entry in rustix::fs::Dir::read_from(&fd)? {
         // `.` and `..` are no names.
@@ -243,20 +248,37 @@ fn level(fd: OwnedFd, name: Option<FileName>) -> Result<Level> {
 
 fn metadata(stat: &rustix::fs::Stat, xattrs: Option<Box<Xattrs>>) -> Stat {
     let mode = (stat.st_mode & 0o7777) as u16;
-    Stat { uid: stat.st_uid, gid: stat.st_gid, mode, mtime: Some(Stamp::of(stat).into()), xattrs }
+    // Nanoseconds are below 10⁹ by the kernel's promise.
+    let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    let mtime = Some(Mtime { seconds: stat.st_mtime, nanoseconds });
+    Stat { uid: stat.st_uid, gid: stat.st_gid, mode, mtime, xattrs }
+}
+
+/// A path to `name` in the open directory, for calls that take paths only and do not follow the last component.
+pub fn link_path(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
+    [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat()
+}
+
+/// Whether the SELinux label counts. It is the target's policy's business in a tree, and part of an object in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// It counts.
+    Kept,
+    /// It is left out: ostree's and systemd's tools set it whenever they like.
+    LeftOut,
 }
 
 /// Metadata of the file, link or directory `name` in `dir`; `None` if there is nothing.
 ///
 /// # Errors
 /// When they can't be read.
-pub(super) fn of(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>> {
+pub fn of(dir: BorrowedFd<'_>, name: &[u8], label: Label) -> Result<Option<Stat>> {
     let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    Ok(Some(metadata(&stat, attributes(&Source::Link(&link_path(dir, name)))?)))
+    Ok(Some(metadata(&stat, attributes(&Source::Link(&link_path(dir, name)), label)?)))
 }
 
 /// Where attributes are read from.
@@ -284,7 +306,7 @@ impl Source<'_> {
 /// Most bytes that the kernel gives for a list of names or for a value (xattr(7)).
 const MAX_ATTRIBUTE: usize = 64 << 10;
 
-fn attributes(source: &Source<'_>) -> Result<Option<Box<Xattrs>>> {
+fn attributes(source: &Source<'_>, label: Label) -> Result<Option<Box<Xattrs>>> {
     let mut short = [0; 256];
     let names = match source.list(&mut short) {
         Ok(length) => short[..length].to_vec(),
@@ -299,8 +321,7 @@ fn attributes(source: &Source<'_>) -> Result<Option<Box<Xattrs>>> {
     };
     let mut xattrs = Xattrs::new();
     for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        // The label is the target's policy's business, and ostree's and systemd's tools set it whenever they like.
-        if name == b"security.selinux" {
+        if label == Label::LeftOut && name == b"security.selinux" {
             continue;
         }
         let mut value = vec![0; MAX_ATTRIBUTE];
