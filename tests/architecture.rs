@@ -19,6 +19,7 @@ const CORE: &[&str] = &[
     "launcher_note",
     "image",
     "interrupt",
+    "scan",
     "skopeo",
     "store",
     "bundle",
@@ -27,6 +28,7 @@ const CORE: &[&str] = &[
     "prepare",
     "placement",
     "container",
+    "inspection",
 ];
 const COMPOSE: &[&str] = &[
     "manifest",
@@ -61,6 +63,7 @@ const HOST: &[&str] = &[
     "volumes",
     "late_bound",
     "set",
+    "temporary",
     "run",
     "stop",
     "exec",
@@ -72,12 +75,16 @@ const HOST: &[&str] = &[
     "lock",
     "etc",
     "systemd",
+    "logs",
     "image",
+    "kept",
     "make",
     "switch",
     "update",
     "rollback",
     "collect",
+    "repair",
+    "verify",
     "cli",
 ];
 

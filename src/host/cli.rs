@@ -3,15 +3,19 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::ContainerName;
 use sysctr_core::record;
 
 mod changing;
 
+use crate::active::host::Host;
+use crate::lock::Lock;
 use crate::run::Waiting;
-use crate::{exec, health, list, run, status, stop};
+use crate::verify::{Mode, config};
+use crate::{exec, health, list, logs, run, status, stop, verify};
 pub use changing::Changing;
 
 /// Runs, updates and rolls back the system containers of this host.
@@ -55,7 +59,7 @@ pub enum Verb {
         /// Container
         name: ContainerName,
     },
-    /// Run a program in a running container
+    /// Run a program in a container: the running one, or a temporary one of what the next start runs
     Exec {
         /// Container
         name: ContainerName,
@@ -70,6 +74,32 @@ pub enum Verb {
         /// Containers [default: all]
         #[arg(value_name = "NAME")]
         names: Vec<ContainerName>,
+        /// Output.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show what a container said
+    Logs {
+        /// Container
+        name: ContainerName,
+        /// Which lines.
+        #[command(flatten)]
+        lines: LinesArgs,
+        /// Output.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Hold every file of containers against their records
+    Verify {
+        /// Containers [default: all, and what the host image has besides them]
+        #[arg(value_name = "NAME")]
+        names: Vec<ContainerName>,
+        /// Make generations that differ anew from the store
+        #[arg(long, conflicts_with = "config")]
+        repair: bool,
+        /// Check the values in /etc/sysctr/NAME.toml instead, as a start would
+        #[arg(long)]
+        config: bool,
         /// Output.
         #[command(flatten)]
         output: OutputArgs,
@@ -97,6 +127,42 @@ pub enum Format {
     Json,
 }
 
+/// Which lines of the journal; words of journalctl(1).
+#[derive(Debug, Clone, Args)]
+pub struct LinesArgs {
+    /// Show the last lines, and go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// So many of the last lines, or `all`
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<String>,
+    /// Only since then (systemd.time(7))
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only until then
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only of a boot: 0 is this one, -1 the one before
+    #[arg(short, long, value_name = "BOOT", allow_hyphen_values = true)]
+    pub boot: Option<String>,
+}
+
+impl LinesArgs {
+    fn journalctl(self, output: OutputArgs) -> Vec<String> {
+        let word = |name: &str, value: Option<String>| value.map(|value| format!("--{name}={value}"));
+        let format = (output.format == Format::Json).then(|| "--output=json".to_owned());
+        let words = [
+            self.follow.then(|| "--follow".to_owned()),
+            word("lines", self.lines),
+            word("since", self.since),
+            word("until", self.until),
+            word("boot", self.boot),
+            format,
+        ];
+        words.into_iter().flatten().collect()
+    }
+}
+
 impl Cli {
     /// Does what was asked.
     ///
@@ -116,10 +182,43 @@ impl Cli {
             }
             Verb::Status { names, output } => {
                 let all = status::status(&names)?;
-                show(output, || status::text(&all), || status::json(&all))
+                show(output, || status::text(&all), || status::json(&all))?;
+                all.end()
             }
+            Verb::Logs { name, lines, output } => logs::logs(&name, &lines.journalctl(output)),
+            Verb::Verify { names, config: true, output, .. } => verify_config(&names, output),
+            Verb::Verify { names, repair, output, .. } => verify(&names, repair, output),
             Verb::Changing(changing) => changing.act(),
         }
+    }
+}
+
+fn verify(names: &[ContainerName], repair: bool, output: OutputArgs) -> Result<()> {
+    let host = Host::this();
+    let interrupt = Interrupt::install()?;
+    let report = if repair {
+        let _lock = Lock::take(&host, "repairing containers")?;
+        verify::verify(&host, names, Mode::Repair, &interrupt)?
+    } else {
+        verify::verify(&host, names, Mode::Look, &interrupt)?
+    };
+    show(output, || verify::text(&report), || verify::json(&report))?;
+    match (report.damaged(), repair) {
+        (0, _) => Ok(()),
+        (_, true) => bail!("verifying containers: not everything could be repaired; see above"),
+        (_, false) => bail!(
+            "verifying containers: something is not as recorded, see above; `sysctr verify --repair` makes generations anew, \
+             and what is part of the host image comes with that"
+        ),
+    }
+}
+
+fn verify_config(names: &[ContainerName], output: OutputArgs) -> Result<()> {
+    let report = config::verify(&Host::this(), names)?;
+    show(output, || config::text(&report), || config::json(&report))?;
+    match report.failed() {
+        false => Ok(()),
+        true => bail!("verifying values of /etc/sysctr: see above"),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::active;
 use crate::active::decision::{Hold, Link};
 use crate::active::host::{self, Host, generations_in};
 use crate::durable;
+use crate::kept;
 use crate::make::{self, FETCHED, STAGING};
 
 /// Old generations that are kept beside the active one.
@@ -60,8 +61,7 @@ pub fn collect(host: &Host) -> Result<Collected> {
     }
     if let Some(store) = OwnRepo::open(&home.join(place::STORE)).context(doing)? {
         for name in store.refs().context(doing)?.into_keys() {
-            let named = name.parse::<GenerationName>();
-            if named.is_ok_and(|generation| !roots.contains(&generation)) {
+            if kept::generation_of(&name).is_some_and(|generation| !roots.contains(&generation)) {
                 store.remove_ref(&name).context(doing)?;
             }
         }

@@ -1,19 +1,26 @@
 //! The running host as the preparation of a container sees it.
 
 use std::io::{ErrorKind, Read as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use camino::Utf8Path;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use sysctr_core::arch::Architecture;
 use sysctr_core::exports::host_files::{Lies, Rights};
+use sysctr_core::inspection::Inspected;
+use sysctr_core::interrupt::Interrupt;
 use sysctr_core::place;
 use sysctr_core::placement::{Found, Ground};
 use sysctr_core::prepare::{Kind, Target};
+use sysctr_core::scan::{self, Label, Scan};
 use sysctr_core::settings::AbsolutePath;
-use sysctr_core::tree::Mtime;
+use sysctr_core::tree::{ImageTree, Mtime, Stat};
 
 use crate::active::host::{self, Host};
+use crate::durable;
 
 /// An ELF file's header tells what it is for within these bytes (elf(5)).
 const ELF_BYTES: usize = 20;
@@ -82,6 +89,39 @@ impl Ground for Host {
         let Some(bytes) = host::read(&path)? else { return Ok(None) };
         ensure!(bytes.len() as u64 <= max, "reading {path}: it has {} bytes, more than {max}", bytes.len());
         Ok(Some(bytes))
+    }
+}
+
+impl Inspected for Host {
+    fn names(&self, path: &Utf8Path) -> Result<Vec<String>> {
+        Target::names(self, path)
+    }
+
+    fn metadata(&self, path: &Utf8Path) -> Result<Option<Stat>> {
+        let path = self.path(path);
+        let looking = || format!("looking at {path}");
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = match rustix::fs::open(parent.as_std_path(), flags, Mode::empty()) {
+            Ok(parent) => parent,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(error) => return Err(error).with_context(looking),
+        };
+        scan::of(parent.as_fd(), name.as_bytes(), Label::LeftOut).with_context(looking)
+    }
+
+    fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
+        Target::rights(self, path)
+    }
+
+    fn scan(&self, path: &Utf8Path, jobs: usize, interrupt: &Interrupt) -> Result<Scan> {
+        let path = self.path(path);
+        let dir = durable::open_dir(&path)?;
+        scan::scan(dir, jobs, interrupt).with_context(|| format!("reading {path}"))
+    }
+
+    fn as_kept(&self, tree: ImageTree) -> ImageTree {
+        tree
     }
 }
 

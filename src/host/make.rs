@@ -1,6 +1,7 @@
 //! A new generation, made beside everything that runs: objects into the store, a bundle beside the others, its description into
 //! `/etc`. Nothing of it is active before it is switched to.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::sync::Arc;
@@ -18,12 +19,14 @@ use sysctr_core::prepare::Without;
 use sysctr_core::record::{Placed, Record, VERSION, to_json};
 use sysctr_core::settings::Phase;
 use sysctr_core::store::contents::{ObjectContents, ObjectStore};
+use sysctr_core::store::kept::{Kept, KeptFiles};
 use sysctr_core::store::own_repo::OwnRepo;
 use sysctr_core::store::tree;
 
 use crate::active::decision::Link;
 use crate::active::host::{self, Host};
 use crate::durable::{clear, make_parent, open_dir, sync_dir, write_new, write_synced};
+use crate::kept;
 
 /// In the directory of generations: what is being made; nobody looks at it.
 pub const STAGING: &str = ".staging";
@@ -46,10 +49,25 @@ pub struct Making<'a> {
     pub limits: Limits,
 }
 
-/// What a generation has in `/etc`, by paths in its directory there.
+/// What a generation has besides its root: the files of its bundle, and what it has in `/etc`, by paths in its directory there.
 struct Described {
     record: Record,
+    files: BTreeMap<String, Vec<u8>>,
     outside: Outside,
+}
+
+impl Described {
+    /// All of it, for the store.
+    fn kept(&self, generation: &Generation) -> KeptFiles {
+        let bundle = self.files.iter().map(|(file, bytes)| (kept::inside(kept::BUNDLE, file), bytes.clone()));
+        let texts =
+            self.outside.texts.iter().map(|(path, bytes)| (kept::inside(kept::ETC, path), bytes.clone()));
+        let description = (kept::inside(kept::ETC, place::GENERATION_JSON), to_json(generation));
+        let files = bundle.chain(texts).chain([description]).map(|(path, bytes)| (path, Kept::File(bytes)));
+        let links = self.outside.links.iter();
+        let links = links.map(|(path, text)| (kept::inside(kept::ETC, path), Kept::Link(text.clone())));
+        files.chain(links).collect()
+    }
 }
 
 /// Units, tmpfiles.d lines and links.
@@ -97,7 +115,10 @@ impl Making<'_> {
         store.remember(&commit.hex());
         let placing = Placing { host: self.host, name, phase: subject.settings.unit.phase };
         let described = placing.bundle(self.store, root, draft)?;
-        placing.describe(subject, &described, self.embedded)?;
+        let generation = placing.generation(subject, &described.record, self.embedded);
+        let files = described.kept(&generation);
+        kept::keep(self.store, store.objects(), name, &files, self.label, &lock)?;
+        placing.describe(&generation, &described)?;
         Ok(Made { name: name.clone(), warnings: prepared.warnings, stored: published.bytes })
     }
 
@@ -222,7 +243,7 @@ impl Placing<'_> {
         let bundle = home.join(self.name.to_string());
         std::fs::rename(&staging, &bundle).with_context(|| format!("renaming {staging} to {bundle}"))?;
         sync_dir(&home)?;
-        Ok(Described { record, outside })
+        Ok(Described { record, files, outside })
     }
 
     /// What an embedded container has below /usr: texts and links of this generation, by their path in its directory.
@@ -265,12 +286,23 @@ impl Placing<'_> {
         Ok(outside)
     }
 
+    /// What describes it.
+    fn generation(&self, subject: &Subject<'_>, record: &Record, embedded: Option<&Record>) -> Generation {
+        Generation {
+            version: VERSION,
+            bundle: self.name.bundle(),
+            origin: embedded.map_or(Origin::None, |record| Origin::Embedded(record.origin)),
+            record: Digest::of(&to_json(record)),
+            image: subject.reference.to_string(),
+            config: record.image.config,
+        }
+    }
+
     /// Writes the generation's directory in `/etc` beside and renames it into place.
     fn describe(
         &self,
-        subject: &Subject<'_>,
-        Described { record, outside: Outside { texts, links } }: &Described,
-        embedded: Option<&Record>,
+        generation: &Generation,
+        Described { outside: Outside { texts, links }, .. }: &Described,
     ) -> Result<()> {
         let active = self.host.active_dir();
         let doing = |path: &Utf8Path| format!("making {path}");
@@ -278,16 +310,7 @@ impl Placing<'_> {
         let beside = active.join(format!(".{}.new", self.name));
         clear(&beside)?;
         std::fs::create_dir(&beside).with_context(|| doing(&beside))?;
-        let bundle = self.name.bundle();
-        let generation = Generation {
-            version: VERSION,
-            bundle,
-            origin: embedded.map_or(Origin::None, |record| Origin::Embedded(record.origin)),
-            record: Digest::of(&to_json(record)),
-            image: subject.reference.to_string(),
-            config: record.image.config,
-        };
-        write_new(&beside.join(place::GENERATION_JSON), &to_json(&generation), 0o644)?;
+        write_new(&beside.join(place::GENERATION_JSON), &to_json(generation), 0o644)?;
         // Born on trial: one that a cut-off program never switched to is told from one that was.
         let trial = trial(self.host, &self.name.container, Tried::New)?;
         write_new(&beside.join(place::TRIAL_JSON), &to_json(&trial), 0o644)?;

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
 use sysctr_core::generation::GenerationName;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
@@ -179,4 +180,36 @@ pub fn text(name: &ContainerName, to: To, switched: Switched) -> String {
         Switched::AtNextStart => "is what the next start runs",
     };
     format!("{name}: {} {state}\n", called(name, to))
+}
+
+/// For programs (docs/format.md, "Output of sysctr").
+pub fn json(name: &ContainerName, to: To, switched: Switched) -> Value {
+    let generation = match to {
+        To::Embedded => None,
+        To::Generation(number) => Some(number),
+    };
+    let running = switched == Switched::Running;
+    json!({ "format": 1, "containers": [{ "name": name, "generation": generation, "running": running }] })
+}
+
+/// What `hold` and `unhold` did, for programs.
+pub fn held_json(generation: &GenerationName, holding: Holding) -> Value {
+    let GenerationName { container, number } = generation;
+    let held = holding == Holding::Begins;
+    json!({ "format": 1, "containers": [{ "name": container, "generation": number, "held": held }] })
+}
+
+/// The same for people.
+pub fn held_text(generation: &GenerationName, holding: Holding) -> String {
+    let name = &generation.container;
+    match holding {
+        Holding::Begins => format!("{name}: held at {generation}\n"),
+        Holding::Ends => format!("{name}: {generation} is held no longer\n"),
+    }
+}
+
+/// What `uninstall` did, for programs.
+pub fn uninstalled_json(name: &ContainerName, state: State) -> Value {
+    let purged = state == State::Goes;
+    json!({ "format": 1, "containers": [{ "name": name, "generation": null, "purged": purged }] })
 }

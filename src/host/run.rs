@@ -2,7 +2,6 @@
 
 mod orphan;
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -17,7 +16,7 @@ use crate::cgroup::{self, Seat};
 use crate::late_bound::{self, Handed};
 use crate::runtime::{self, Kind, Runtime, State};
 use crate::set;
-use crate::volumes;
+use crate::{temporary, volumes};
 
 /// Who waits for the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +38,10 @@ pub fn run(name: &ContainerName, waiting: Waiting) -> Result<()> {
         eprintln!("sysctr: container {name}: running what the host image has, since {why}");
     }
     let runtime = Runtime::at(&active.record.runtime)?;
-    let run_dir = directories(name)?;
+    let run_dir = place::run_dir(name);
+    runtime::directories(&run_dir)?;
     clear_stale(name, &runtime)?;
+    temporary::sweep(name, &runtime)?;
     active::remember(&active, &run_dir)?;
     volumes::prepare(name, &active.record.launch.volumes, || rootfs(&active.bundle))?;
     let seat = cgroup::seat(name)?;
@@ -59,19 +60,6 @@ pub fn run(name: &ContainerName, waiting: Waiting) -> Result<()> {
     .with_context(|| format!("running the container runtime {}", active.record.runtime))
 }
 
-fn directories(name: &ContainerName) -> Result<Utf8PathBuf> {
-    let run_dir = place::run_dir(name);
-    for directory in [Utf8Path::new(place::RUNTIME_STATE), &run_dir] {
-        let mut builder = std::fs::DirBuilder::new();
-        let parents =
-            directory.parent().map_or(Ok(()), |parent| builder.recursive(true).mode(0o755).create(parent));
-        let made =
-            parents.and_then(|()| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory));
-        made.with_context(|| format!("making {directory}"))?;
-    }
-    Ok(run_dir)
-}
-
 /// What a killed runtime left must go, or the next start finds the name taken. A running container stays.
 fn clear_stale(name: &ContainerName, runtime: &Runtime) -> Result<()> {
     if !runtime::has_state(name) {
@@ -85,7 +73,11 @@ fn clear_stale(name: &ContainerName, runtime: &Runtime) -> Result<()> {
     runtime.delete(name, &["--force"])
 }
 
-fn rootfs(bundle: &Utf8Path) -> Result<std::path::PathBuf> {
+/// The root that a bundle's configuration names.
+///
+/// # Errors
+/// When it can't be read.
+pub fn rootfs(bundle: &Utf8Path) -> Result<std::path::PathBuf> {
     let config = late_bound::config(bundle)?;
     let path = config.pointer("/root/path").and_then(|path| path.as_str()).unwrap_or(place::ROOTFS);
     Ok(bundle.join(path).into_std_path_buf())
@@ -110,7 +102,10 @@ fn bundle(active: &Active, seat: &Seat) -> Result<Utf8PathBuf> {
 ///
 /// crun makes every cgroup path absolute, so in a unit it leaves cgroups alone and inherits ours; the unit's device
 /// policy stands for what it then does not apply.
-fn command(runtime: &Runtime, seat: &Seat) -> Result<Command> {
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn command(runtime: &Runtime, seat: &Seat) -> Result<Command> {
     let mut command = runtime.command();
     match (runtime.kind(), seat) {
         (Kind::Runc, Seat::Unit { cgroup }) => cgroup::enter_supervisor(cgroup)?,

@@ -1,9 +1,11 @@
 //! The OCI runtime as a program: which one it is, and what it knows about a container.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use camino::Utf8Path;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::settings::AbsolutePath;
@@ -105,6 +107,22 @@ impl Runtime {
         }
         Ok(())
     }
+}
+
+/// Makes the directory of all runtimes' state and a container's run directory, closed to users.
+///
+/// # Errors
+/// When they can't be made.
+pub fn directories(run_dir: &Utf8Path) -> Result<()> {
+    for directory in [Utf8Path::new(place::RUNTIME_STATE), run_dir] {
+        let mut builder = std::fs::DirBuilder::new();
+        let parents =
+            directory.parent().map_or(Ok(()), |parent| builder.recursive(true).mode(0o755).create(parent));
+        let made =
+            parents.and_then(|()| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory));
+        made.with_context(|| format!("making {directory}"))?;
+    }
+    Ok(())
 }
 
 /// Whether a runtime has state for a container. Cheap: no program is run.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
+use sysctr_core::exports::config::Settled;
 use sysctr_core::exports::late::{self, Kept};
 use sysctr_core::name::ContainerName;
 use sysctr_core::record;
@@ -13,9 +14,49 @@ use sysctr_core::record;
 use crate::active::Active;
 
 /// Where admins set values.
-const DIRECTORY: &str = "/etc/sysctr";
+pub const DIRECTORY: &str = "/etc/sysctr";
 /// The host's own number (machine-id(5)).
 const MACHINE_ID: &str = "/etc/machine-id";
+
+/// What the admin sets for one container, and what its image's template makes of it.
+struct Admin {
+    path: Utf8PathBuf,
+    values: BTreeMap<String, String>,
+    /// What is needed to render; none without a template.
+    kept: Option<Kept>,
+}
+
+impl Admin {
+    fn of(active: &Active) -> Result<Self> {
+        let path = path(&active.record.name);
+        let values = read(&path)?;
+        let has_template = active.record.files.contains_key(late::VALUES_FILE);
+        let kept =
+            has_template.then(|| record::from_json(&file(active, late::VALUES_FILE)?, late::VALUES_FILE));
+        Ok(Self { path, values, kept: kept.transpose()? })
+    }
+
+    fn must_render(&self) -> Option<&Kept> {
+        self.kept.as_ref().filter(|kept| kept.must_render(&self.values))
+    }
+
+    fn render(&self, active: &Active, kept: &Kept) -> Result<Settled> {
+        let name = &active.record.name;
+        let uuid = if kept.late.is_empty() { String::new() } else { uuid(Utf8Path::new(MACHINE_ID), name)? };
+        let settled = late::render(&file(active, late::TEMPLATE_FILE)?, kept, &self.values, &uuid);
+        settled.with_context(|| format!("rendering container {name} with {}", self.path))
+    }
+}
+
+/// Where the admin sets values of a container.
+pub fn path(name: &ContainerName) -> Utf8PathBuf {
+    Utf8Path::new(DIRECTORY).join(format!("{name}.toml"))
+}
+
+fn file(active: &Active, file: &str) -> Result<Vec<u8>> {
+    let path = active.bundle.join(file);
+    std::fs::read(&path).with_context(|| format!("reading {path}"))
+}
 
 /// The configuration as of now, if it is another than the bundle's: the image's template rendered again with the admin's
 /// values and what only the host knows. Warnings go to stderr.
@@ -23,32 +64,62 @@ const MACHINE_ID: &str = "/etc/machine-id";
 /// # Errors
 /// When the admin's file, the template or what it becomes can't be understood.
 pub fn rendered(active: &Active) -> Result<Option<Value>> {
-    let name = &active.record.name;
-    let path = Utf8Path::new(DIRECTORY).join(format!("{name}.toml"));
-    let admin = read(&path)?;
-    if !active.record.files.contains_key(late::VALUES_FILE) {
-        if !admin.is_empty() {
-            eprintln!("sysctr: {path}: `set` has no effect: container {name} has no template for it");
-        }
-        return Ok(None);
+    let admin = Admin::of(active)?;
+    if admin.kept.is_none() && !admin.values.is_empty() {
+        let (path, name) = (&admin.path, &active.record.name);
+        eprintln!("sysctr: {path}: `set` has no effect: container {name} has no template for it");
     }
-    let file = |file: &str| {
-        let path = active.bundle.join(file);
-        std::fs::read(&path).with_context(|| format!("reading {path}"))
-    };
-    let kept: Kept = record::from_json(&file(late::VALUES_FILE)?, late::VALUES_FILE)?;
-    if !kept.must_render(&admin) {
-        return Ok(None);
-    }
-    let uuid = if kept.late.is_empty() { String::new() } else { uuid(Utf8Path::new(MACHINE_ID), name)? };
-    let template = file(late::TEMPLATE_FILE)?;
-    let settled = late::render(&template, &kept, &admin, &uuid);
-    let settled = settled.with_context(|| format!("rendering container {name} with {path}"))?;
+    let Some(kept) = admin.must_render() else { return Ok(None) };
+    let settled = admin.render(active, kept)?;
     // The others were told when the host image was composed.
-    for warning in settled.warnings.iter().filter(|warning| warning.starts_with("set.")) {
-        eprintln!("sysctr: {path}: {warning}");
+    for warning in admins(&settled) {
+        eprintln!("sysctr: {}: {warning}", admin.path);
     }
     Ok(Some(settled.value))
+}
+
+fn admins(settled: &Settled) -> impl Iterator<Item = &String> {
+    settled.warnings.iter().filter(|warning| warning.starts_with("set."))
+}
+
+/// The admin's values that reach what the next start runs.
+///
+/// # Errors
+/// When the admin's file or what the bundle keeps can't be understood.
+pub fn in_effect(active: &Active) -> Result<BTreeMap<String, String>> {
+    let Admin { values, kept, .. } = Admin::of(active)?;
+    let Some(kept) = kept else { return Ok(BTreeMap::new()) };
+    Ok(values.into_iter().filter(|(name, _)| kept.takes(name)).collect())
+}
+
+/// What is wrong with the admin's values, although a start would go on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Doubts {
+    /// Values that the container does not know.
+    pub unknown: Vec<String>,
+    /// What else the launcher would warn of.
+    pub others: Vec<String>,
+}
+
+/// Does what a start would do with the admin's values.
+///
+/// # Errors
+/// When a start would fail with them.
+pub fn check(active: &Active) -> Result<Doubts> {
+    let admin = Admin::of(active)?;
+    let (mut unknown, mut others) = (Vec::new(), Vec::new());
+    for name in admin.values.keys() {
+        if !admin.kept.as_ref().is_some_and(|kept| kept.knows(name)) {
+            unknown.push(name.clone());
+        }
+    }
+    if let Some(kept) = admin.must_render() {
+        let settled = admin.render(active, kept)?;
+        let about =
+            |warning: &&String| unknown.iter().any(|name| warning.starts_with(&format!("set.{name} ")));
+        others.extend(admins(&settled).filter(|warning| !about(warning)).cloned());
+    }
+    Ok(Doubts { unknown, others })
 }
 
 /// The admin's values; none without a file.

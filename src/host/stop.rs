@@ -46,7 +46,11 @@ pub fn force(name: &ContainerName) -> Result<()> {
     clear_run_dir(name)
 }
 
-fn end(name: &ContainerName, launch: &Launch, runtime: &Runtime, pid: i32) -> Result<()> {
+/// Asks a payload to end and waits; kills it when its time is over.
+///
+/// # Errors
+/// When it had to be killed, or the runtime fails.
+pub fn end(name: &ContainerName, launch: &Launch, runtime: &Runtime, pid: i32) -> Result<()> {
     // Held before the signal is sent: the runtime checks then that the number is still its payload's.
     let Some(payload) = Payload::open(pid)? else { return Ok(()) };
     let wait = Duration::from_millis(launch.stop_timeout.as_millis());

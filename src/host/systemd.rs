@@ -177,6 +177,11 @@ fn journalctl(arguments: &[&str]) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Matches of the journal: lines of its unit, and of its identifier, since of a process that is gone already the journal knows no unit.
+pub fn said_by(name: &ContainerName) -> [String; 2] {
+    [format!("_SYSTEMD_UNIT={}", name.unit()), format!("SYSLOG_IDENTIFIER={name}")]
+}
+
 /// What the container or its launcher said last since then. (A cursor would be exact, but with matches journalctl 252 skips the
 /// first entry after one.)
 fn last_words(name: &ContainerName, begun: SystemTime) -> String {
@@ -184,8 +189,7 @@ fn last_words(name: &ContainerName, begun: SystemTime) -> String {
     let since = format!("--since=@{}.{:06}", begun.as_secs(), begun.subsec_micros());
     // The journal takes what is said a moment later.
     journalctl(&["--sync"]);
-    let (unit, identifier) = (format!("_SYSTEMD_UNIT={}", name.unit()), format!("SYSLOG_IDENTIFIER={name}"));
-    // Of a process that is gone already the journal knows no unit.
+    let [unit, identifier] = said_by(name);
     let said =
         journalctl(&[&since, "--output=cat", "--lines=20", &unit, "+", &identifier]).unwrap_or_default();
     let lines: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

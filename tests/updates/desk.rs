@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sysctr_tests::{Command, Compose, Output, Root, crafted, memory, scratch};
+use sysctr_tests::{Command, Compose, Crafted, Output, Root, crafted, memory, scratch};
 use tempfile::TempDir;
 
 use crate::bench::{Version, version};
@@ -48,6 +48,16 @@ impl Desk {
             std::fs::create_dir_all(state.path().join(dir)).expect("a new directory");
         }
         Self { root, images: images_dir, state, hosts: hosts_dir, here: (0, 0) }
+    }
+
+    /// One more image in /images.
+    pub fn image(&self, name: &str, image: &Crafted) {
+        crafted::write(&image.layout(), &self.images.path().join(name));
+    }
+
+    /// What the host image embeds, as a host has it in /usr/lib/containers/atomic.
+    pub fn embedded(&self) -> PathBuf {
+        self.hosts.path().join(self.here.1.to_string()).join("atomic")
     }
 
     /// `sysctr` with these arguments, under these words of strace's.

@@ -72,6 +72,16 @@ impl Kept {
         !self.late.is_empty() || !admin.is_empty()
     }
 
+    /// Whether a value of this name reaches the configuration.
+    pub fn takes(&self, name: &str) -> bool {
+        self.values.contains_key(name) || self.late.contains(name)
+    }
+
+    /// Whether any template of the container names it.
+    pub fn knows(&self, name: &str) -> bool {
+        self.takes(name) || self.elsewhere.contains_key(name)
+    }
+
     /// The values as of now: those of the compose, over them the admin's, and the `UUID` unless somebody set one.
     ///
     /// # Errors
@@ -97,8 +107,8 @@ impl Kept {
                     files.join(", ")
                 ));
             }
-            if !self.values.contains_key(name) && !self.late.contains(name) {
-                if !self.elsewhere.contains_key(name) {
+            if !self.takes(name) {
+                if !self.knows(name) {
                     warnings.push(format!("set.{name} has no effect: no template of the container names it"));
                 }
                 continue;

@@ -4,10 +4,13 @@
 //! From the bottom up: `variant` (framing), [`object`] (bytes and checksums), [`repo`] (a repository's directories, what
 //! is staged and published), `write` (a file object in each mode), [`layers`] (what is known of layers), `pool` (threads),
 //! [`contents`] (an image's files on their way in), [`tree`] (an image's tree over them). [`own_repo`] is the host's own
-//! repository: commits, refs, and [`checkout`] by hard links.
+//! repository: commits, refs, [`checkout`] by hard links, [`kept`] (files of ours beside an image's), and [`examine`] (whether the objects
+//! are what their names say).
 
 pub mod checkout;
 pub mod contents;
+pub mod examine;
+pub mod kept;
 pub mod layers;
 pub mod object;
 pub mod own_repo;

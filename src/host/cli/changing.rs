@@ -12,13 +12,13 @@ use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::ContainerName;
 use sysctr_core::settings::Settings;
 
-use super::{OutputArgs, print, show};
+use super::{OutputArgs, show};
 use crate::active::host::Host;
 use crate::collect;
 use crate::list;
 use crate::lock::Lock;
 use crate::rollback::{self, Holding, State};
-use crate::switch::{self, Failure, Switch, To};
+use crate::switch::{self, Failure, Switch, Switched, To};
 use crate::update::{self, Request};
 
 /// The verbs.
@@ -60,6 +60,9 @@ pub enum Changing {
         /// Its volumes too
         #[arg(long)]
         purge: bool,
+        /// Output.
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Switch a container back to what it was before
     Rollback {
@@ -68,21 +71,33 @@ pub enum Changing {
         /// To this generation [default: the newest before the active one, or what the host image has]
         #[arg(long, value_name = "N")]
         to: Option<NonZeroU64>,
+        /// Output.
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Switch a container back to what the host image has
     Reset {
         /// Container
         name: ContainerName,
+        /// Output.
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Keep a container as it is over updates of the host
     Hold {
         /// Container
         name: ContainerName,
+        /// Output.
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Let a container follow the host again
     Unhold {
         /// Container
         name: ContainerName,
+        /// Output.
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Remove what no deployment of this host and no running container needs
     Gc(OutputArgs),
@@ -157,26 +172,22 @@ impl Changing {
                 let installed = [update::install(&host, &name, Settings::default(), &request)?];
                 show(output, || update::text(&installed), || update::json(&installed))
             }
-            Self::Uninstall { name, purge } => {
-                rollback::uninstall(&host, &name, if purge { State::Goes } else { State::Stays })?;
-                collect::collect(&host).map(drop)
+            Self::Uninstall { name, purge, output } => {
+                let state = if purge { State::Goes } else { State::Stays };
+                rollback::uninstall(&host, &name, state)?;
+                collect::collect(&host)?;
+                show(output, String::new, || rollback::uninstalled_json(&name, state))
             }
-            Self::Rollback { name, to } => {
+            Self::Rollback { name, to, output } => {
                 let (to, switched) = rollback::rollback(&switch(&name), to)?;
-                print(rollback::text(&name, to, switched).as_bytes())
+                show_switched(output, &name, to, switched)
             }
-            Self::Reset { name } => {
+            Self::Reset { name, output } => {
                 let switched = rollback::reset(&switch(&name))?;
-                print(rollback::text(&name, To::Embedded, switched).as_bytes())
+                show_switched(output, &name, To::Embedded, switched)
             }
-            Self::Hold { name } => {
-                let held = rollback::hold(&host, &name, Holding::Begins)?;
-                print(format!("{name}: held at {held}\n").as_bytes())
-            }
-            Self::Unhold { name } => {
-                let free = rollback::hold(&host, &name, Holding::Ends)?;
-                print(format!("{name}: {free} is held no longer\n").as_bytes())
-            }
+            Self::Hold { name, output } => hold(&host, &name, Holding::Begins, output),
+            Self::Unhold { name, output } => hold(&host, &name, Holding::Ends, output),
             Self::Gc(output) => {
                 let collected = collect::gc(&host)?;
                 show(output, || collect::text(&collected), || collect::json(&collected))
@@ -195,12 +206,21 @@ impl Changing {
             Self::Install { image, .. } => format!("installing {image}"),
             Self::Uninstall { name, .. } => format!("uninstalling {name}"),
             Self::Rollback { name, .. } => format!("rolling back {name}"),
-            Self::Reset { name } => format!("resetting {name}"),
-            Self::Hold { name } => format!("holding {name}"),
-            Self::Unhold { name } => format!("letting {name} go"),
+            Self::Reset { name, .. } => format!("resetting {name}"),
+            Self::Hold { name, .. } => format!("holding {name}"),
+            Self::Unhold { name, .. } => format!("letting {name} go"),
             Self::Gc(_) => "collecting what nothing refers to".to_owned(),
         }
     }
+}
+
+fn show_switched(output: OutputArgs, name: &ContainerName, to: To, switched: Switched) -> Result<()> {
+    show(output, || rollback::text(name, to, switched), || rollback::json(name, to, switched))
+}
+
+fn hold(host: &Host, name: &ContainerName, holding: Holding, output: OutputArgs) -> Result<()> {
+    let generation = rollback::hold(host, name, holding)?;
+    show(output, || rollback::held_text(&generation, holding), || rollback::held_json(&generation, holding))
 }
 
 /// What became of several updates.

@@ -1,0 +1,188 @@
+//! A generation made anew from the store: its root, the files beside it, and what lies in `/etc`.
+//!
+//! Beside, then renamed: a cut leaves the damaged one or the whole one.
+
+mod objects;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use camino::Utf8Path;
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+use sysctr_core::digest::Digest;
+use sysctr_core::generation::{Generation, GenerationName};
+use sysctr_core::interrupt::Interrupt;
+use sysctr_core::name::ContainerName;
+use sysctr_core::place;
+use sysctr_core::placement::Policy;
+use sysctr_core::record::{Record, from_json};
+use sysctr_core::store::kept::{Kept, KeptFiles};
+use sysctr_core::store::own_repo::OwnRepo;
+
+use crate::active::host::{self, Host};
+use crate::durable::{clear, make_parent, open_dir, sync_dir, write_new};
+use crate::make::STAGING;
+use crate::{active, kept, runtime, systemd};
+
+/// What is made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The bundle in /var.
+    Bundle,
+    /// What lies in /etc.
+    Etc,
+}
+
+/// Makes parts of a generation what they were when it was made. The caller holds the lock.
+///
+/// # Errors
+/// When the store does not have it whole, its container runs from the bundle, or something can't be written: that part is as
+/// damaged as before.
+pub fn generation(
+    host: &Host,
+    name: &GenerationName,
+    parts: &BTreeSet<Part>,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let home = host.generations_dir();
+    let store = OwnRepo::open(&home.join(place::STORE))?.context("this host has no store")?;
+    let policy = Policy::read(host)?;
+    let label = policy.as_ref().map(|policy| policy.roots().as_bytes());
+    let repair = Repair { host, name, store: &store, label, interrupt };
+    let files = repair.files()?;
+    for part in parts {
+        match part {
+            Part::Bundle => repair.bundle(&files)?,
+            Part::Etc => repair.etc(&files)?,
+        }
+    }
+    if parts.contains(&Part::Etc) && systemd::is_running() {
+        systemd::reload()?;
+    }
+    Ok(())
+}
+
+struct Repair<'a> {
+    host: &'a Host,
+    name: &'a GenerationName,
+    store: &'a OwnRepo,
+    /// The SELinux label of everything in the store.
+    label: Option<&'a [u8]>,
+    interrupt: &'a Interrupt,
+}
+
+impl Repair<'_> {
+    /// What the store keeps of it besides its image's tree.
+    fn files(&self) -> Result<KeptFiles> {
+        let refs = self.store.refs()?;
+        let reference = kept::reference(self.name);
+        let commit = refs
+            .get(&reference)
+            .with_context(|| format!("the store {} has no sysctr/{reference}", self.store.path()))?;
+        let root = self.store.root(commit)?.with_context(|| {
+            format!("the store {} lacks what sysctr/{reference} names", self.store.path())
+        })?;
+        self.make_files_whole(root)?;
+        self.store.kept(root, self.label)
+    }
+
+    /// Makes the bundle anew beside, unless it is whole, and takes it to its place.
+    fn bundle(&self, files: &KeptFiles) -> Result<()> {
+        let record = self.record(files)?;
+        let root = self.root(files, &record)?;
+        let home = self.host.generations_dir();
+        let (staging, bundle) = (home.join(STAGING), home.join(self.name.to_string()));
+        self.nobody_runs_it(&self.name.container)?;
+        clear(&staging)?;
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&staging);
+        made.with_context(|| format!("making {staging}"))?;
+        let dir = open_dir(&staging)?;
+        self.store.check_out(root, &dir, place::ROOTFS)?;
+        for (path, kept) in files {
+            if let (Ok(file), Kept::File(bytes)) = (path.strip_prefix(kept::BUNDLE), kept) {
+                write_new(&staging.join(file), bytes, 0o644)?;
+            }
+        }
+        rustix::fs::syncfs(&dir).with_context(|| format!("flushing {staging}"))?;
+        exchange(&staging, &bundle)?;
+        sync_dir(&home)?;
+        clear(&staging)
+    }
+
+    fn record(&self, files: &KeptFiles) -> Result<Record> {
+        let bytes = self.kept(files, &kept::inside(kept::BUNDLE, place::RECORD_JSON))?;
+        let generation = self.kept(files, &kept::inside(kept::ETC, place::GENERATION_JSON))?;
+        let generation: Generation = from_json(generation, place::GENERATION_JSON)?;
+        ensure!(
+            generation.record == Digest::of(bytes),
+            "what the store keeps of {} does not belong together",
+            self.name
+        );
+        from_json(bytes, place::RECORD_JSON)
+    }
+
+    fn kept<'b>(&self, files: &'b KeptFiles, path: &Utf8Path) -> Result<&'b [u8]> {
+        match files.get(path) {
+            Some(Kept::File(bytes)) => Ok(bytes),
+            Some(Kept::Link(_)) | None => bail!("the store keeps no {path} of {}", self.name),
+        }
+    }
+
+    /// A bundle that a container runs from is not taken away under it.
+    fn nobody_runs_it(&self, name: &ContainerName) -> Result<()> {
+        let started = active::started_bundle(name)?;
+        let runs = started.is_some_and(|bundle| bundle.file_name() == Some(&self.name.to_string()));
+        if runs && runtime::has_state(name) {
+            bail!("{} runs; `systemctl stop {}` first", self.name, name.unit());
+        }
+        Ok(())
+    }
+
+    /// Everything in `/etc` but the flags; what does not belong there goes.
+    fn etc(&self, files: &KeptFiles) -> Result<()> {
+        let dir = self.host.generation_dir(self.name);
+        let wanted: Vec<_> = files
+            .iter()
+            .filter_map(|(path, kept)| Some((path.strip_prefix(kept::ETC).ok()?, kept)))
+            .collect();
+        let beside = self.host.active_dir().join(format!(".{}.new", self.name));
+        clear(&beside)?;
+        std::fs::create_dir(&beside).with_context(|| format!("making {beside}"))?;
+        for (path, kept) in wanted {
+            let path = beside.join(path);
+            make_parent(&path)?;
+            match kept {
+                Kept::File(bytes) => write_new(&path, bytes, 0o644)?,
+                Kept::Link(text) => {
+                    symlink(text, &path).with_context(|| format!("making link {path}"))?;
+                }
+            }
+        }
+        // Flags.
+        for other in host::names(&dir)? {
+            let path = dir.join(&other);
+            let known = files.contains_key(&kept::inside(kept::ETC, &other));
+            if !known && path.symlink_metadata().is_ok_and(|found| found.is_file()) {
+                let bytes = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
+                write_new(&beside.join(&other), &bytes, 0o644)?;
+            }
+        }
+        rustix::fs::syncfs(open_dir(&beside)?).with_context(|| format!("flushing {beside}"))?;
+        exchange(&beside, &dir)?;
+        sync_dir(&self.host.active_dir())?;
+        clear(&beside)
+    }
+}
+
+/// Takes what was made to its place; what was there is where that was made.
+fn exchange(made: &Utf8Path, place: &Utf8Path) -> Result<()> {
+    let (cwd, from, to) = (rustix::fs::CWD, made.as_std_path(), place.as_std_path());
+    let exchanged = match rustix::fs::renameat_with(cwd, from, cwd, to, RenameFlags::EXCHANGE) {
+        // Nothing is there.
+        Err(Errno::NOENT) => rustix::fs::rename(from, to),
+        other => other,
+    };
+    exchanged.with_context(|| format!("renaming {made} to {place}"))
+}

@@ -1,0 +1,230 @@
+//! A generation of thousands of files, changed in every way, told by path and made anew.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sysctr_tests::{Crafted, Layer, Listing, Mtimes, Output, Packing};
+
+use crate::bench::version;
+use crate::desk::Desk;
+
+/// Three thousand files, and what files can be: setuid, with an attribute, a link, one of two names.
+fn large() -> Crafted {
+    let busybox = fs::read("/bin/busybox").expect("busybox-static is installed");
+    let mut layer = Layer::new().dir("bin").program("bin/busybox", busybox).symlink("bin/sh", "busybox");
+    layer = layer
+        .dir("www")
+        .file("www/index.html", "large\n")
+        .hardlink("www/again", "www/index.html")
+        .dir("many");
+    for directory in 0..30 {
+        layer = layer.dir(&format!("many/{directory}"));
+        for file in 0..100 {
+            let text = format!("file {file} of directory {directory}\n");
+            layer = layer.file(&format!("many/{directory}/{file}"), text);
+        }
+    }
+    layer = layer.pax(&[("SCHILY.xattr.user.colour", "red")]).file("marked", "with an attribute\n");
+    let mut image = Crafted::of(&[layer.bytes()], Packing::Gzip);
+    image.config["config"] = json!({ "Entrypoint": ["/bin/sh"], "StopSignal": "SIGKILL" });
+    image
+}
+
+struct Bench {
+    desk: Desk,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let desk = Desk::new(&[version("1")], 1);
+        desk.image("large", &large());
+        desk.sysctr(&[], "update web --image oci:/images/large").expect_ok();
+        Self { desk }
+    }
+
+    fn bundle(&self, path: &str) -> PathBuf {
+        self.desk.state().join("var/atomic/web.1").join(path)
+    }
+
+    fn rootfs(&self, path: &str) -> PathBuf {
+        self.bundle("rootfs").join(path)
+    }
+
+    fn etc(&self, path: &str) -> PathBuf {
+        self.desk.etc(0).join("atomic/web.1").join(path)
+    }
+
+    fn verify(&self, arguments: &str) -> Output {
+        self.desk.sysctr(&[], format!("verify --format json {arguments}").trim_end())
+    }
+
+    /// Everything that the generation is.
+    fn listings(&self) -> [Listing; 2] {
+        [Listing::of(&self.bundle("")), Listing::of(&self.etc(""))]
+    }
+}
+
+/// As an editor writes: beside, then renamed, so that nobody who shares the file sees it.
+fn replace(path: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).expect("a file");
+    change(&mut bytes);
+    let beside = path.with_extension("beside");
+    fs::write(&beside, bytes).expect("a new file");
+    fs::set_permissions(&beside, fs::metadata(path).expect("a file").permissions()).expect("its mode");
+    fs::rename(&beside, path).expect("a rename");
+}
+
+fn relink(path: &Path, text: &str) {
+    fs::remove_file(path).expect("a link");
+    symlink(text, path).expect("a new link");
+}
+
+fn paths(report: &Value) -> BTreeSet<String> {
+    let findings = report["findings"].as_array().expect("findings");
+    findings.iter().map(|finding| finding["path"].as_str().expect("a path").to_owned()).collect()
+}
+
+fn states(report: &Value) -> Vec<(Value, Value)> {
+    let bundles = report["bundles"].as_array().expect("bundles");
+    bundles.iter().map(|bundle| (bundle["generation"].clone(), bundle["state"].clone())).collect()
+}
+
+#[test]
+fn every_change_is_told_by_its_path_and_repair_brings_all_of_it_back() {
+    let bench = Bench::new();
+    let before = bench.listings();
+    let intact = bench.verify("").expect_ok().json();
+    assert_eq!(
+        states(&intact),
+        [(json!(null), json!("intact")), (json!(1), json!("intact")), (json!(null), json!("intact"))]
+    );
+    assert_eq!(intact["findings"], json!([]));
+
+    // A byte, a mode, an owner, an attribute, one file more, one less, a link.
+    replace(&bench.rootfs("many/7/7"), |bytes| bytes[3] ^= 1);
+    let mode =
+        |path: PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    mode(bench.rootfs("many/8/8"), 0o4755);
+    chown(bench.rootfs("many/9/9"), Some(1000), None).expect("an owner");
+    set_attribute(&bench.rootfs("marked"), b"blue");
+    fs::write(bench.rootfs("many/10/stranger"), "").expect("a new file");
+    fs::remove_file(bench.rootfs("many/11/11")).expect("a file");
+    relink(&bench.rootfs("bin/sh"), "/elsewhere");
+    mode(bench.rootfs("many/12"), 0o777);
+    replace(&bench.bundle("config.json"), |bytes| bytes.push(b' '));
+    fs::write(bench.bundle("stranger"), "").expect("a new file");
+    // What systemd reads.
+    replace(&bench.etc("units/web.service"), |bytes| bytes.extend_from_slice(b"[Service]\n"));
+    fs::write(bench.etc("units/stranger.service"), "[Service]\n").expect("a new file");
+    fs::remove_file(bench.etc("units/multi-user.target.wants/web.service")).expect("a link");
+
+    let report = bench.verify("web").expect_code(1).json();
+    let bundle = "/var/lib/containers/atomic/web.1";
+    let etc = "/etc/containers/atomic/web.1";
+    let expected = [
+        format!("{bundle}/rootfs/many/7/7"),
+        format!("{bundle}/rootfs/many/8/8"),
+        format!("{bundle}/rootfs/many/9/9"),
+        format!("{bundle}/rootfs/marked"),
+        format!("{bundle}/rootfs/many/10/stranger"),
+        format!("{bundle}/rootfs/many/11/11"),
+        format!("{bundle}/rootfs/many/12"),
+        format!("{bundle}/rootfs/bin/sh"),
+        format!("{bundle}/config.json"),
+        format!("{bundle}/stranger"),
+        format!("{etc}/units/web.service"),
+        format!("{etc}/units/stranger.service"),
+        format!("{etc}/units/multi-user.target.wants/web.service"),
+    ];
+    assert_eq!(paths(&report), expected.into());
+    assert_eq!(states(&report)[1], (json!(1), json!("damaged")));
+
+    let repaired = bench.verify("web --repair").expect_ok().json();
+    assert_eq!(states(&repaired)[1], (json!(1), json!("repaired")));
+    assert_eq!(paths(&repaired), paths(&report));
+    for (after, before) in bench.listings().iter().zip(&before) {
+        after.expect_same(before, Mtimes::None);
+    }
+    // Of a store nothing has a time of its own.
+    Listing::of(&bench.rootfs("")).expect_same(&before[0].clone().below("rootfs"), Mtimes::All);
+    bench.verify("").expect_ok();
+    bench.desk.assert_store_clean("after a repair");
+    assert_eq!(bench.desk.active(), "oci:/images/large");
+}
+
+fn set_attribute(path: &Path, value: &[u8]) {
+    rustix::fs::setxattr(path, "user.colour", value, rustix::fs::XattrFlags::empty()).expect("an attribute");
+}
+
+#[test]
+fn what_is_gone_altogether_is_made_anew_and_flags_stay() {
+    let bench = Bench::new();
+    let before = bench.listings();
+    bench.desk.sysctr(&[], "hold web").expect_ok();
+    fs::remove_dir_all(bench.bundle("")).expect("a bundle");
+    fs::remove_dir_all(bench.etc("units")).expect("units");
+    fs::remove_file(bench.etc("generation.json")).expect("a description");
+    let report = bench.verify("web").expect_code(1).json();
+    assert_eq!(paths(&report), ["/etc/containers/atomic/web.1/generation.json".to_owned()].into());
+    bench.verify("web --repair").expect_ok();
+    Listing::of(&bench.bundle("")).expect_same(&before[0], Mtimes::None);
+    fs::remove_file(bench.etc("hold")).expect("the flag is there still");
+    Listing::of(&bench.etc("")).expect_same(&before[1], Mtimes::None);
+}
+
+#[test]
+fn a_damaged_object_is_told_and_never_handed_out() {
+    let bench = Bench::new();
+    // In place: the store has the same file.
+    let flip = |path: &str| {
+        let mut bytes = fs::read(bench.rootfs(path)).expect("a file");
+        bytes[0] ^= 1;
+        fs::write(bench.rootfs(path), bytes).expect("a file");
+    };
+    flip("bin/busybox");
+    // The host image has one that is the same.
+    bench.verify("web").expect_code(1);
+    bench.verify("web --repair").expect_ok();
+    bench.desk.assert_store_clean("after an object was mended");
+
+    flip("many/5/5");
+    let before = bench.listings();
+    let output = bench.verify("web --repair").expect_code(1);
+    let report = output.json();
+    let messages: Vec<_> =
+        report["findings"].as_array().expect("findings").iter().map(|it| it["message"].to_string()).collect();
+    let told =
+        messages.iter().find(|message| message.contains("can't be repaired: object ")).expect("a reason");
+    assert!(told.contains("/many/5/5 of web.1, has the checksum "), "{told}");
+    assert!(told.contains("`sysctr update web` fetches it again"), "{told}");
+    for (after, before) in bench.listings().iter().zip(&before) {
+        after.expect_same(before, Mtimes::All);
+    }
+    // The way that it names.
+    bench.desk.sysctr(&[], "rollback web").expect_ok();
+    bench.desk.sysctr(&[], "update web --image oci:/images/large").expect_ok();
+    let report = bench.verify("web").expect_code(1).json();
+    assert_eq!(states(&report)[1..], [(json!(1), json!("damaged")), (json!(2), json!("intact"))]);
+    // The one that was fetched again is the store's again.
+    bench.verify("web --repair").expect_ok();
+    bench.desk.assert_store_clean("after an object was fetched again");
+}
+
+#[test]
+fn a_store_without_the_files_and_another_program_are_told() {
+    let bench = Bench::new();
+    replace(&bench.bundle("config.json"), |bytes| bytes.clear());
+    let reference = bench.desk.state().join("var/atomic/.repo/refs/heads/sysctr/web.1.files");
+    fs::remove_file(reference).expect("a ref");
+    let output = bench.verify("web --repair").expect_code(1);
+    let told = output.json()["findings"].to_string();
+    assert!(told.contains("the store /var/lib/containers/atomic/.repo has no sysctr/web.1.files"), "{told}");
+    relink(&bench.desk.etc(0).join("atomic/web"), "web.7");
+    let told = bench.verify("web").expect_code(1).json()["findings"].to_string();
+    assert!(told.contains("leads to web.7, which is not there"), "{told}");
+    let error = bench.verify("other").expect_code(1).stderr();
+    assert!(error.contains("verifying container other: this host has none of that name"), "{error}");
+}
