@@ -214,17 +214,23 @@ impl Chosen<'_> {
         };
         standing.stage(&prepared.host, || shelf.store(&self.container.name))?;
         let left_out = record.tree.left_out.clone();
-        self.draft(standing.into_tree(), root, left_out, prepared).map(Some)
+        let (tree, layers) = standing.into_parts();
+        self.draft(tree, layers, root, left_out, prepared).map(Some)
     }
 
     fn draft(
         &self,
         tree: ImageTree,
+        layers: Vec<u8>,
         root: Root,
         left_out: Vec<LeftOutRecord>,
         prepared: Prepared,
     ) -> Result<Embedded> {
-        let draft = self.subject().draft(tree, root, left_out, &prepared)?;
+        let has_root = !matches!(root, Root::Elsewhere);
+        let mut draft = self.subject().draft(tree, root, left_out, &prepared)?;
+        if has_root {
+            draft.files.insert(place::LAYERS.to_owned(), layers);
+        }
         Ok(Embedded { draft, warnings: prepared.warnings, writer: prepared.writer, odd: Vec::new() })
     }
 }

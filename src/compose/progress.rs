@@ -1,13 +1,13 @@
 //! How far the reading of layers is: bars, JSON lines, or nothing; always on stderr.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Mutex;
 
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde::Serialize;
 use sysctr_core::image::flatten::Progress;
 use sysctr_core::name::ContainerName;
+use sysctr_core::progress::{LayerEvent, step, tell};
 
 use crate::cli::ProgressForm;
 use sysctr_core::interrupt::Interrupt;
@@ -58,24 +58,12 @@ pub struct ContainerProgress<'a> {
     layers: Mutex<Vec<Layer>>,
 }
 
-/// One line of `--progress json`.
-#[derive(Serialize)]
-struct Event<'a> {
-    event: &'static str,
-    container: &'a str,
-    layer: usize,
-    bytes: u64,
-    total: u64,
-}
-
 impl ContainerProgress<'_> {
-    fn tell(&self, event: &'static str, layer: &Layer, bytes: u64) -> Result<()> {
+    fn tell(&self, event: &'static str, layer: &Layer, bytes: u64) {
         if let Reporter::Json = self.reporter {
             let container = self.name.as_str();
-            let event = Event { event, container, layer: layer.index, bytes, total: layer.size };
-            writeln!(std::io::stderr().lock(), "{}", serde_json::to_string(&event)?)?;
+            tell(&LayerEvent { event, container, layer: layer.index, bytes, total: layer.size });
         }
-        Ok(())
     }
 
     fn with<T>(&self, index: usize, act: impl FnOnce(&mut Layer) -> Result<T>) -> Result<Option<T>> {
@@ -95,8 +83,7 @@ impl Progress for ContainerProgress<'_> {
             Reporter::Json | Reporter::Silent => None,
         };
         let layer = Layer { index, size, told: 0, bar };
-        // A closed stderr is no reason to stop; `advance` looks at the interrupt.
-        self.tell("layer", &layer, 0).unwrap_or_default();
+        self.tell("layer", &layer, 0);
         let mut layers = self.layers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // One that is begun again.
         layers.retain(|layer| layer.index != index);
@@ -109,9 +96,9 @@ impl Progress for ContainerProgress<'_> {
             if let Some(bar) = &layer.bar {
                 bar.set_position(bytes);
             }
-            if bytes.saturating_sub(layer.told) >= (layer.size / 100).max(1) {
+            if bytes.saturating_sub(layer.told) >= step(layer.size) {
                 layer.told = bytes;
-                self.tell("read", layer, bytes).unwrap_or_default();
+                self.tell("read", layer, bytes);
             }
             Ok(())
         })?;
@@ -123,7 +110,8 @@ impl Progress for ContainerProgress<'_> {
             if let Some(bar) = &layer.bar {
                 bar.finish_and_clear();
             }
-            self.tell("done", layer, layer.size)
+            self.tell("done", layer, layer.size);
+            Ok(())
         });
         finished.map(drop).unwrap_or_default();
     }

@@ -29,7 +29,6 @@ use dumped::dumped;
 use outside::HostFiles;
 use users::{GROUP, MAX_USERS_BYTES, PASSWD, Users, users};
 
-pub use dumped::read_dump;
 pub use users::needed;
 
 /// A container whose image is known: everything that decides its bytes, but for what the target is.
@@ -98,6 +97,8 @@ impl Subject<'_> {
             && (tree.epoch, tree.reading) == (self.epoch.seconds(), READING)
             && record.version == VERSION
             && record.rootfs.is_none()
+            // What an older composer made does not tell its layers, which equal inputs must.
+            && record.files.contains_key(place::LAYERS)
     }
 
     /// Decides everything about it. Equal inputs give equal bytes.

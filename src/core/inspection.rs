@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::container::{read_dump, shown};
+use crate::container::shown;
 use crate::digest::Digest;
 use crate::exports::host_files::Rights;
 use crate::interrupt::Interrupt;
@@ -17,7 +17,7 @@ use crate::placement::{Etc, Found, Ground};
 use crate::record::{Embedded, EmbeddedContainer, Metadata, Placed, Record, from_json};
 use crate::scan::{Scan, Unreadable};
 use crate::tree::compare::{Difference, differences, lost_its_times};
-use crate::tree::{ImageTree, Mtime, Stat, TreePath};
+use crate::tree::{ImageTree, Mtime, Stat, TreePath, dump};
 
 /// Larger than any file of ours beside a rootfs.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -337,7 +337,7 @@ impl Inspection<'_> {
         let Ok(Some(compressed)) = self.ground.read(path, MAX_FILE_BYTES) else {
             return Ok(None);
         };
-        match read_dump(&compressed, &record.tree.digest) {
+        match dump::unpack(&compressed, &record.tree.digest) {
             Ok(tree) => Ok(Some(tree)),
             Err(_) => {
                 self.find(&format!("/{path}"), "is not the dump that the record names");

@@ -6,6 +6,7 @@
 //! - [`launcher_note`]: which records a launcher reads, told from its file
 //! - [`image`]: reads OCI layouts and archives, checks every byte
 //! - [`interrupt`]: signals as a value
+//! - [`progress`]: lines that tell how far something is
 //! - [`scan`]: reads a directory back as a tree
 //! - [`skopeo`]: runs the program that fetches images
 //! - [`store`]: objects of OSTree repositories
@@ -32,6 +33,7 @@ pub mod name;
 pub mod place;
 pub mod placement;
 pub mod prepare;
+pub mod progress;
 pub mod record;
 pub mod scan;
 pub mod settings;

@@ -39,6 +39,8 @@ pub const ROOTFS: &str = "rootfs";
 pub const RECORD_JSON: &str = "record.json";
 /// In a bundle directory: every file of `rootfs` with its digest, compressed ([`crate::tree::dump`]).
 pub const TREE_DUMP: &str = "tree.dump.zst";
+/// In a bundle directory: what each layer of the image does ([`crate::store::listing`]), so that updates need not fetch it.
+pub const LAYERS: &str = "layers.zst";
 /// In a bundle directory: the image's configuration, byte for byte.
 pub const IMAGE_CONFIG: &str = "image-config.json";
 /// In a bundle directory: the image manifest, byte for byte (not for docker-archive, which has none).

@@ -24,7 +24,7 @@ pub use target::{Kind, Target, Unseen, Without};
 
 /// Counts up whenever equal inputs come to give other bytes. The composer mixes it into a container's `inputs`, so that
 /// a newer composer renders again.
-pub const RENDERING: u32 = 5;
+pub const RENDERING: u32 = 6;
 
 /// What a container is made from. All of it is decided and read; rendering computes only.
 pub struct Input<'a> {

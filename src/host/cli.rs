@@ -10,6 +10,7 @@ use sysctr_core::name::ContainerName;
 use sysctr_core::record;
 
 mod changing;
+mod storing;
 
 use crate::active::host::Host;
 use crate::lock::Lock;

@@ -19,7 +19,9 @@ use crate::active::decision::{Hold, Link};
 use crate::active::host::{self, Host, generations_in};
 use crate::durable;
 use crate::kept;
-use crate::make::{self, FETCHED, STAGING};
+use crate::make::{self, STAGING};
+use crate::pulled;
+use crate::stock::FETCHED;
 
 /// Old generations that are kept beside the active one.
 const KEPT: usize = 2;
@@ -60,6 +62,7 @@ pub fn collect(host: &Host) -> Result<Collected> {
         }
     }
     if let Some(store) = OwnRepo::open(&home.join(place::STORE)).context(doing)? {
+        pulled::sweep(host, &store).context(doing)?;
         for name in store.refs().context(doing)?.into_keys() {
             if kept::generation_of(&name).is_some_and(|generation| !roots.contains(&generation)) {
                 store.remove_ref(&name).context(doing)?;
@@ -75,15 +78,24 @@ pub fn collect(host: &Host) -> Result<Collected> {
 /// As [`collect`]; and when this host has no `ostree` program, or that fails.
 pub fn gc(host: &Host) -> Result<Collected> {
     let mut collected = collect(host)?;
+    collected.pruned = prune(host)?;
+    Ok(collected)
+}
+
+/// Removes the objects of the store that no ref needs; tells what `ostree` says, or nothing where there is no store.
+///
+/// # Errors
+/// When this host has no `ostree` program, or that fails.
+pub fn prune(host: &Host) -> Result<Option<String>> {
     let store = host.generations_dir().join(place::STORE);
     if !store.exists() {
-        return Ok(collected);
+        return Ok(None);
     }
     let mut command = Command::new("ostree");
     command.args(["prune", "--refs-only", &format!("--repo={store}")]).stdin(Stdio::null());
     let output = match command.output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
-            "pruning the store {store}: it needs the program ostree, which this host lacks; old bundles are gone, their \
+            "pruning the store {store}: it needs the program ostree, which this host lacks; what was removed is gone, its \
              contents stay until it is installed"
         ),
         output => output.with_context(|| format!("pruning the store {store}: running ostree"))?,
@@ -92,8 +104,7 @@ pub fn gc(host: &Host) -> Result<Collected> {
         let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
         bail!("pruning the store {store}: ostree says: {said}");
     }
-    collected.pruned = Some(String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; "));
-    Ok(collected)
+    Ok(Some(String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; ")))
 }
 
 /// What programs that were cut off left beside everything.
@@ -153,7 +164,10 @@ fn nobody_newer(etcs: &[Utf8PathBuf]) -> Result<()> {
 }
 
 /// Every generation that something refers to: `/etc` of a deployment, or a container that runs.
-fn roots(etcs: &[Utf8PathBuf]) -> Result<BTreeSet<GenerationName>> {
+///
+/// # Errors
+/// When one of them can't be read.
+pub fn roots(etcs: &[Utf8PathBuf]) -> Result<BTreeSet<GenerationName>> {
     let mut roots = BTreeSet::new();
     for etc in etcs {
         roots.extend(generations_in(etc)?);
@@ -168,7 +182,10 @@ fn roots(etcs: &[Utf8PathBuf]) -> Result<BTreeSet<GenerationName>> {
 }
 
 /// The directory of what is active in this host's `/etc` and in that of every other deployment.
-fn all_etc(host: &Host) -> Result<Vec<Utf8PathBuf>> {
+///
+/// # Errors
+/// When other deployments can't be seen from here.
+pub fn all_etc(host: &Host) -> Result<Vec<Utf8PathBuf>> {
     let mut all = vec![host.active_dir()];
     let stateroots = host.path("sysroot/ostree/deploy");
     if host.path("run/ostree-booted").exists() && !stateroots.exists() {

@@ -12,6 +12,8 @@ use sysctr_core::image::{ResolvedImage, Wanted, resolve_documents};
 use sysctr_core::interrupt::Interrupt;
 use sysctr_core::skopeo::{Call, Ear, Home, Patience, Skopeo};
 
+use crate::progress::{Fetch, Form};
+
 /// Which image.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -19,97 +21,186 @@ pub struct Source {
     pub reference: ImageRef,
     /// What it must be.
     pub pin: Option<Digest>,
-    /// A file with the passwords of registries (containers-auth.json(5)), if not the usual one.
-    pub authfile: Option<Utf8PathBuf>,
 }
 
-/// Blobs that need not come, since the store knows the layers that they hold.
-pub type KnownBlobs = std::collections::BTreeSet<Digest>;
+/// How an image is brought.
+#[derive(Debug, Clone)]
+pub struct Road {
+    /// A file with the passwords of registries (containers-auth.json(5)), if not the usual one.
+    pub authfile: Option<Utf8PathBuf>,
+    /// How long a registry may take.
+    pub patience: Patience,
+    /// Who hears how far it is.
+    pub progress: Form,
+    /// The user's wish to stop.
+    pub interrupt: Interrupt,
+}
 
 /// An image that can be read.
 #[derive(Debug)]
 pub struct Fetched {
-    /// It.
+    /// It. Layers that its host has are not there.
     pub image: ResolvedImage,
     /// Bytes of blobs that came.
     pub bytes: u64,
 }
 
-/// Finds the image, fetched into `dir` if it must be, which does not exist. Blobs that are `known` are left out there: a file
-/// without content stands for each.
-///
-/// # Errors
-/// When it can't be found or fetched, or is none that we can read.
-pub fn fetch(
-    source: &Source,
-    architecture: Architecture,
-    known: &KnownBlobs,
-    dir: &Utf8Path,
-    interrupt: &Interrupt,
-) -> Result<Fetched> {
-    let Source { reference, pin, .. } = source;
-    let architecture = Some(architecture);
-    if reference.transport().reader() == Reader::Native {
-        let base =
-            Utf8PathBuf::from_path_buf(std::env::current_dir().context("finding the current directory")?);
-        let base =
-            base.map_err(|base| anyhow::anyhow!("the current directory {} is not UTF-8", base.display()))?;
-        let image = resolve_documents(&Wanted { reference, base: &base, architecture, pin: *pin })?;
-        return Ok(Fetched { image, bytes: 0 });
+/// An image on its way, into the directory `dir`.
+pub struct Fetcher<'a> {
+    /// Which.
+    pub source: &'a Source,
+    /// What for.
+    pub architecture: Architecture,
+    /// How.
+    pub road: &'a Road,
+    /// Where to; what an earlier call left there is not fetched again.
+    pub dir: &'a Utf8Path,
+}
+
+impl Fetcher<'_> {
+    /// The image without its layers, where they can be left out: of registries. Of all other places it comes whole, or is read
+    /// where it lies.
+    ///
+    /// # Errors
+    /// When it can't be found or fetched, or is none that we can read.
+    pub fn documents(&self) -> Result<Fetched> {
+        let Source { reference, pin } = self.source;
+        if reference.transport().reader() == Reader::Native {
+            let base =
+                Utf8PathBuf::from_path_buf(std::env::current_dir().context("finding the current directory")?);
+            let base = base
+                .map_err(|base| anyhow::anyhow!("the current directory {} is not UTF-8", base.display()))?;
+            let architecture = Some(self.architecture);
+            let image = resolve_documents(&Wanted { reference, base: &base, architecture, pin: *pin })?;
+            return Ok(Fetched { image, bytes: 0 });
+        }
+        let doing = || format!("fetching image {reference}");
+        self.make_dirs().with_context(doing)?;
+        if reference.transport() == Transport::Docker {
+            for digest in self.layers().with_context(doing)? {
+                self.leave_out(&digest).with_context(doing)?;
+            }
+        }
+        self.copy(Ear::Nobody).and_then(|()| self.resolve()).with_context(doing)
     }
-    let blobs = dir.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).with_context(|| format!("making directory {blobs}"))?;
-    for digest in known {
-        let blob = blobs.join(digest.hex());
-        std::fs::write(&blob, b"").with_context(|| format!("writing {blob}"))?;
+
+    /// Brings the layers that are not there and not `known` by their diff_ids.
+    ///
+    /// # Errors
+    /// When one can't be fetched.
+    pub fn layers_of(&self, found: Fetched, known: impl Fn(&Digest) -> bool) -> Result<Fetched> {
+        if self.source.reference.transport() != Transport::Docker {
+            return Ok(found);
+        }
+        let missing = missing(&found.image, known);
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let name = self.source.reference.to_string();
+        let doing = || format!("fetching image {name}");
+        for (digest, _) in &missing {
+            let blob = self.blob(digest);
+            std::fs::remove_file(&blob).with_context(|| format!("removing {blob}")).with_context(doing)?;
+        }
+        let fetch = Fetch::begin(self.road.progress, &name, self.architecture, missing);
+        let hear = |marks: &[_]| fetch.hear(marks);
+        let ear = if fetch.is_heard() { Ear::Marks(&hear) } else { Ear::Nobody };
+        let fetched = self.copy(ear).and_then(|()| self.resolve()).with_context(doing)?;
+        fetch.done();
+        Ok(fetched)
     }
-    let from = pin.map_or_else(|| reference.clone(), |pin| reference.pinned(pin));
-    skopeo(&from, architecture, source.authfile.as_deref(), dir, interrupt)
-        .with_context(|| format!("fetching image {reference}"))?;
-    let layout: ImageRef = format!("oci:{dir}").parse().context("naming the fetched image")?;
-    let wanted = Wanted { reference: &layout, base: Utf8Path::new("/"), architecture, pin: *pin };
-    let image = resolve_documents(&wanted).with_context(|| format!("fetching image {reference}"))?;
-    Ok(Fetched { image, bytes: size(&blobs)? })
+
+    fn make_dirs(&self) -> Result<()> {
+        for dir in ["blobs/sha256", "home"].map(|name| self.dir.join(name)) {
+            std::fs::create_dir_all(&dir).with_context(|| format!("making directory {dir}"))?;
+        }
+        Ok(())
+    }
+
+    fn blob(&self, digest: &Digest) -> Utf8PathBuf {
+        self.dir.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// A file without content stands for a blob that need not come.
+    fn leave_out(&self, digest: &Digest) -> Result<()> {
+        let blob = self.blob(digest);
+        if blob.exists() {
+            return Ok(());
+        }
+        std::fs::write(&blob, b"").with_context(|| format!("writing {blob}"))
+    }
+
+    fn from(&self) -> ImageRef {
+        let Source { reference, pin } = self.source;
+        pin.map_or_else(|| reference.clone(), |pin| reference.pinned(pin))
+    }
+
+    fn call(&self) -> Call {
+        Call::default().args(["--override-os", "linux", "--override-arch", self.architecture.as_str()])
+    }
+
+    fn run(&self, call: &Call, ear: Ear<'_>) -> Result<Vec<u8>> {
+        let Road { patience, interrupt, .. } = self.road;
+        let skopeo = Skopeo { base: Utf8Path::new("/"), patience: *patience, interrupt };
+        // Policy, keys and registries are the admin's: in /etc, and for `containers-storage` root's own.
+        skopeo.run(call, Home::Users, self.dir, ear)
+    }
+
+    /// Digests of the layers' blobs as the registry says. It is a hint: what is left out because of it and is needed is
+    /// fetched after all.
+    fn layers(&self) -> Result<Vec<Digest>> {
+        let authfile = self.road.authfile.as_deref().map(Utf8Path::as_str);
+        let call = self.call().args(["inspect", "--no-tags"]).with("--authfile", authfile);
+        let said = self.run(&call.args([self.from().to_string()]), Ear::Nobody)?;
+        let said: serde_json::Value =
+            serde_json::from_slice(&said).context("reading what skopeo says of it")?;
+        let layers = said["Layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(layers.iter().filter_map(|digest| digest.as_str()?.parse().ok()).collect())
+    }
+
+    fn copy(&self, ear: Ear<'_>) -> Result<()> {
+        let authfile = self.road.authfile.as_deref().map(Utf8Path::as_str);
+        let mut call = self.call().args(["copy", "--preserve-digests"]);
+        if let Ear::Nobody = ear {
+            call = call.args(["--quiet"]);
+        }
+        let call = call.with("--src-authfile", authfile);
+        let to = format!("oci:{}:image", self.dir);
+        self.run(&call.args([self.from().to_string(), to]), ear).map(drop)
+    }
+
+    fn resolve(&self) -> Result<Fetched> {
+        let layout: ImageRef = format!("oci:{}", self.dir).parse().context("naming the fetched image")?;
+        let (architecture, pin) = (Some(self.architecture), self.source.pin);
+        let wanted = Wanted { reference: &layout, base: Utf8Path::new("/"), architecture, pin };
+        Ok(Fetched { image: resolve_documents(&wanted)?, bytes: size(&self.dir.join("blobs/sha256"))? })
+    }
+}
+
+/// Blobs with their bytes of layers that are not there and not `known` by their diff_ids.
+pub fn missing(image: &ResolvedImage, known: impl Fn(&Digest) -> bool) -> Vec<(Digest, u64)> {
+    let layers = (0..image.layer_count()).zip(&image.config.diff_ids);
+    let missing = layers.filter(|(index, diff_id)| !image.has_layer(*index) && !known(diff_id));
+    let blobs = missing.filter_map(|(index, _)| Some((image.layer_digest(index)?, image.layer_size(index))));
+    // An image may have a layer twice.
+    blobs.collect::<std::collections::BTreeMap<_, _>>().into_iter().collect()
 }
 
 /// The digest of what a registry's tag names now, be it an index or an image manifest. It is a hint, since nobody checked it against
 /// a policy; a host that has that image already need not ask for more. None from other places, and from a registry that does not
 /// tell.
-pub fn peek(source: &Source, scratch: &Utf8Path, interrupt: &Interrupt) -> Option<Digest> {
+pub fn peek(source: &Source, road: &Road, scratch: &Utf8Path) -> Option<Digest> {
     if source.reference.transport() != Transport::Docker || source.pin.is_some() {
         return None;
     }
     let call = Call::default()
         .args(["inspect", "--raw"])
-        .with("--authfile", source.authfile.as_deref().map(Utf8Path::as_str))
+        .with("--authfile", road.authfile.as_deref().map(Utf8Path::as_str))
         .args([source.reference.to_string()]);
     std::fs::create_dir_all(scratch.join("home")).ok()?;
-    let skopeo = Skopeo { base: Utf8Path::new("/"), patience: HINT, interrupt };
+    let skopeo = Skopeo { base: Utf8Path::new("/"), patience: HINT, interrupt: &road.interrupt };
     skopeo.run(&call, Home::Users, scratch, Ear::Nobody).ok().map(|bytes| Digest::of(&bytes))
 }
-
-fn skopeo(
-    from: &ImageRef,
-    architecture: Option<Architecture>,
-    authfile: Option<&Utf8Path>,
-    dir: &Utf8Path,
-    interrupt: &Interrupt,
-) -> Result<()> {
-    let home = dir.join("home");
-    std::fs::create_dir_all(&home).with_context(|| format!("making directory {home}"))?;
-    let call = Call::default()
-        .args(["--override-os", "linux"])
-        .with("--override-arch", architecture.map(Architecture::as_str))
-        .args(["copy", "--quiet", "--preserve-digests"])
-        .with("--src-authfile", authfile.map(Utf8Path::as_str))
-        .args([from.to_string(), format!("oci:{dir}:image")]);
-    let skopeo = Skopeo { base: Utf8Path::new("/"), patience: PATIENCE, interrupt };
-    // Policy, keys and registries are the admin's: in /etc, and for `containers-storage` root's own.
-    skopeo.run(&call, Home::Users, dir, Ear::Nobody).map(drop)
-}
-
-/// How long a registry may take: each try an hour, so that large images come over slow lines.
-const PATIENCE: Patience = Patience { timeout: Duration::from_secs(3600), retries: 2 };
 
 /// A hint is not worth waiting for.
 const HINT: Patience = Patience { timeout: Duration::from_secs(30), retries: 0 };

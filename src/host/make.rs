@@ -18,9 +18,10 @@ use sysctr_core::placement::{Draft, PlacedLeaf, Root};
 use sysctr_core::prepare::Without;
 use sysctr_core::record::{Placed, Record, VERSION, to_json};
 use sysctr_core::settings::Phase;
-use sysctr_core::store::contents::{ObjectContents, ObjectStore};
+use sysctr_core::store::contents::{Copying, ObjectContents, ObjectStore};
 use sysctr_core::store::kept::{Kept, KeptFiles};
 use sysctr_core::store::own_repo::OwnRepo;
+use sysctr_core::store::shipped::Shipped;
 use sysctr_core::store::tree;
 
 use crate::active::decision::Link;
@@ -30,8 +31,6 @@ use crate::kept;
 
 /// In the directory of generations: what is being made; nobody looks at it.
 pub const STAGING: &str = ".staging";
-/// In the directory of generations: what is being fetched.
-pub const FETCHED: &str = ".fetched";
 
 /// What a generation is made from, besides its subject.
 pub struct Making<'a> {
@@ -41,6 +40,8 @@ pub struct Making<'a> {
     pub store: &'a OwnRepo,
     /// The SELinux label of everything in it, if the host has a policy.
     pub label: Option<&'a [u8]>,
+    /// Roots that contents are copied from.
+    pub shipped: Arc<Shipped>,
     /// What the host embeds under the name.
     pub embedded: Option<&'a Record>,
     /// What it will be called.
@@ -86,6 +87,8 @@ pub struct Made {
     pub warnings: Vec<String>,
     /// Bytes that the store did not have before.
     pub stored: u64,
+    /// The image configuration's digest.
+    pub config: Digest,
 }
 
 impl Making<'_> {
@@ -96,7 +99,8 @@ impl Making<'_> {
     pub fn make(&self, subject: &Subject<'_>, progress: &impl Progress) -> Result<Made> {
         let objects = self.store.begin()?;
         let store = Arc::new(ObjectStore::new(objects, self.limits.jobs)?);
-        let contents = ObjectContents::new(&store, self.label);
+        let contents =
+            ObjectContents::new(&store, self.label).copying(Arc::clone(&self.shipped), Copying::WhenNeeded);
         let flattened = flatten(subject.image, self.limits, &contents, progress)?;
         let records = self.host.embedded_records()?;
         let target = Without { target: self.host, records: &records };
@@ -119,7 +123,8 @@ impl Making<'_> {
         let files = described.kept(&generation);
         kept::keep(self.store, store.objects(), name, &files, self.label, &lock)?;
         placing.describe(&generation, &described)?;
-        Ok(Made { name: name.clone(), warnings: prepared.warnings, stored: published.bytes })
+        let config = described.record.image.config;
+        Ok(Made { name: name.clone(), warnings: prepared.warnings, stored: published.bytes, config })
     }
 
     /// What no update can change on a running host.

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use camino::Utf8Path;
-use sysctr_compose::target::host_tree::HostTree as _;
 use sysctr_compose::target::sysroot::{Access, Sysroot};
 use sysctr_core::epoch::Epoch;
+use sysctr_core::inspection::Inspected as _;
 use sysctr_core::interrupt::Interrupt;
 use sysctr_core::placement::{Change, Found, Ground as _, PlacedLeaf, Placement};
 use sysctr_core::record::SpecialKind;

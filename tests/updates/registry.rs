@@ -59,13 +59,19 @@ impl Machine {
     }
 
     fn sysctr(&self, arguments: &str) -> Output {
+        self.sysctr_after("true", arguments)
+    }
+
+    /// After these words of a shell.
+    fn sysctr_after(&self, before: &str, arguments: &str) -> Output {
         let script = r#"
             mount -t overlay -o "lowerdir=$1:/usr/lib" overlay /usr/lib; mount -t tmpfs -o mode=755 tmpfs /run
-            mount --bind "$2" /etc/containers; mount --bind "$3" /var/lib/containers; shift 3
+            mount --bind "$2" /etc/containers; mount --bind "$3" /var/lib/containers; eval "$4"; shift 4
             exec "$@""#;
         let unshare = ["--mount", "--propagation", "private", "bash", "-euc", script, "machine"];
         let command = Command::new("unshare").args(unshare).arg(self.root.join("usr/lib"));
-        let command = command.arg(self.path("etc")).arg(self.path("var")).arg(Program::Launcher.path());
+        let command =
+            command.arg(self.path("etc")).arg(self.path("var")).arg(before).arg(Program::Launcher.path());
         command.args(arguments.split(' ')).in_dir(self.work.path()).run()
     }
 
@@ -87,6 +93,11 @@ impl Machine {
     }
 }
 
+fn assert_clean(machine: &Machine) {
+    let repo = machine.path("var/atomic/.repo");
+    Command::new("ostree").args(["fsck", "-q"]).arg(format!("--repo={}", repo.display())).run().expect_ok();
+}
+
 fn layers(image: &Crafted) -> Vec<String> {
     image.layers.iter().map(|layer| crafted::digest(layer)).collect()
 }
@@ -98,9 +109,10 @@ fn only_what_the_store_lacks_is_fetched() {
     machine.publish(&one);
     assert_eq!(machine.updated("")["generation"], 1);
     assert_eq!(machine.page(), "version 1");
-    for layer in layers(&one) {
-        assert_eq!(machine.proxy.blobs().get(&layer), Some(&1), "{layer}");
-    }
+    // The base comes from what the host embeds.
+    let (asked, both) = (machine.proxy.blobs(), layers(&one));
+    assert_eq!((asked.get(&both[0]), asked.get(&both[1])), (None, Some(&1)), "{asked:?}");
+    assert_clean(&machine);
     // The same again: no blob at all is asked for.
     machine.proxy.mend();
     let again = machine.updated("");
@@ -119,6 +131,160 @@ fn only_what_the_store_lacks_is_fetched() {
     assert!(fetched <= two.layers[1].len() as u64 * 102 / 100 + documents, "{updated}");
     machine.sysctr("rollback web").expect_ok();
     assert_eq!(machine.page(), "version 1");
+}
+
+#[test]
+fn damage_in_what_is_embedded_comes_from_the_registry() {
+    let machine = Machine::new();
+    let one = version("1").crafted();
+    let bundle = machine.root.bundle("web");
+    machine.publish(&one);
+    let (base, top) = (&layers(&one)[0], &layers(&one)[1]);
+    let listing = bundle.join("layers.zst");
+    let busybox = bundle.join("rootfs/bin/busybox");
+    let whole = (std::fs::read(&listing).expect("a listing"), std::fs::read(&busybox).expect("a program"));
+    let mut other = whole.1.clone();
+    other[5000] ^= 1;
+    let damages: [(&str, &dyn Fn()); 4] = [
+        ("a changed file", &|| std::fs::write(&busybox, &other).expect("a file")),
+        ("a missing file", &|| std::fs::remove_file(&busybox).expect("a file")),
+        ("a damaged listing", &|| std::fs::write(&listing, &whole.0[1..]).expect("a listing")),
+        ("no listing", &|| std::fs::remove_file(&listing).expect("a listing")),
+    ];
+    for (story, damage) in damages {
+        damage();
+        let updated = machine.updated("");
+        let asked = machine.proxy.blobs();
+        assert_eq!((asked.get(base), asked.get(top)), (Some(&1), Some(&1)), "{story}: {asked:?}");
+        let (fetched, sizes) = (updated["fetched_bytes"].as_u64().expect("a number"), &one.layers);
+        let documents = (one.config_bytes().len() + one.manifest_bytes().len()) as u64;
+        assert_eq!(fetched, (sizes[0].len() + sizes[1].len()) as u64 + documents, "{story}");
+        assert_eq!(machine.page(), "version 1", "{story}");
+        let run = machine.path("var/atomic/web.1/rootfs/bin/busybox");
+        assert_eq!(std::fs::read(run).expect("a program"), whole.1, "{story}");
+        assert_clean(&machine);
+        std::fs::write(&listing, &whole.0).expect("a listing");
+        std::fs::write(&busybox, &whole.1).expect("a file");
+        for state in ["etc/atomic", "var/atomic"] {
+            std::fs::remove_dir_all(machine.path(state)).expect("the state");
+        }
+        machine.proxy.mend();
+    }
+}
+
+#[test]
+fn a_check_tells_and_writes_nothing_and_what_was_downloaded_is_not_fetched_again() {
+    let machine = Machine::new();
+    let mut one = version("1").crafted();
+    one.config["config"]["User"] = "0:7".into();
+    machine.publish(&one);
+    let check =
+        || machine.sysctr("update web --check --format json").expect_ok().json()["containers"][0].clone();
+    let checked = check();
+    let top = one.layers[1].len() as u64;
+    assert_eq!(
+        (&checked["update"], &checked["disk_bytes_known"]),
+        (&true.into(), &false.into()),
+        "{checked}"
+    );
+    assert_eq!(
+        (checked["layers"].as_u64(), checked["fetch_bytes"].as_u64()),
+        (Some(2), Some(top)),
+        "{checked}"
+    );
+    assert_eq!(checked["missing_layers"][0]["blob"], layers(&one)[1], "{checked}");
+    assert_eq!(checked["after"]["config"], crafted::digest(&one.config_bytes()), "{checked}");
+    let user = serde_json::json!({"what": "User", "before": null, "after": "0:7"});
+    assert!(checked["changes"].as_array().expect("a list").contains(&user), "{checked}");
+    assert!(!machine.proxy.blobs().contains_key(&layers(&one)[1]), "{:?}", machine.proxy.blobs());
+    let names = |dir: &str| {
+        let entries = std::fs::read_dir(machine.path(dir)).expect("a directory");
+        let mut names: Vec<_> = entries.map(|it| it.expect("an entry").file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("var/atomic"), [".lock"]);
+    // All but the switch.
+    let downloaded = machine.updated("--download-only");
+    assert_eq!(
+        (&downloaded["downloaded"], &downloaded["generation"]),
+        (&true.into(), &serde_json::Value::Null)
+    );
+    assert_eq!(machine.page(), "version 0");
+    machine.sysctr("gc").expect_ok();
+    assert_clean(&machine);
+    let again = machine.updated("--download-only");
+    assert_eq!((&again["downloaded"], &again["stored_bytes"]), (&true.into(), &0.into()), "{again}");
+    let checked = check();
+    let (known, gained) = (&checked["privileges_known"], &checked["privileges_gained"]);
+    assert_eq!((known, gained), (&true.into(), &serde_json::json!(["user 0:7"])), "{checked}");
+    assert_eq!((&checked["disk_bytes"], &checked["fetch_bytes"]), (&0.into(), &0.into()), "{checked}");
+    machine.proxy.mend();
+    machine.updated("");
+    assert_eq!(machine.page(), "version 1");
+    let layer_blobs = layers(&one).iter().filter(|layer| machine.proxy.blobs().contains_key(*layer)).count();
+    assert_eq!(layer_blobs, 0, "{:?}", machine.proxy.blobs());
+    let text = machine.sysctr("update web --check").expect_ok();
+    assert_eq!(text.stdout(), "web: nothing to change\n");
+}
+
+#[test]
+fn images_are_pulled_listed_removed_and_verified() {
+    let machine = Machine::new();
+    let (one, two) = (version("1").crafted(), version("2").crafted());
+    machine.publish(&one);
+    machine.updated("");
+    machine.publish(&two);
+    machine.sysctr(&format!("pull {}", machine.tag())).expect_ok();
+    let list = || machine.sysctr("images list --format json").expect_ok().json()["images"].clone();
+    let config = |image: &Crafted| crafted::digest(&image.config_bytes());
+    let of = |image: &Crafted| {
+        let all = list();
+        let found = all.as_array().expect("a list").iter().find(|it| it["config"] == config(image)).cloned();
+        found.unwrap_or_default()
+    };
+    assert_eq!((&of(&one)["generations"][0], &of(&one)["pulled"]), (&"web.1".into(), &false.into()));
+    assert_eq!(
+        (of(&two)["generations"].as_array().map(Vec::len), &of(&two)["pulled"]),
+        (Some(0), &true.into())
+    );
+    let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+    let (bytes, unshared) = (number(&of(&two)["bytes"]), number(&of(&two)["unshared_bytes"]));
+    assert!(bytes > 500_000 && unshared < 20_000, "busybox is shared: {bytes} {unshared}");
+    let refused = machine.sysctr(&format!("images remove {}", config(&one))).expect_code(1);
+    assert!(refused.stderr().contains("web.1 is made of it, which a deployment"), "{}", refused.story());
+    machine.sysctr(&format!("images info {}", machine.tag())).expect_code(1);
+    machine.sysctr(&format!("images remove {}", config(&two))).expect_ok();
+    assert_eq!(list().as_array().map(Vec::len), Some(1));
+    assert_clean(&machine);
+    // Pulled again, and pruned.
+    machine.sysctr(&format!("pull {}", machine.tag())).expect_ok();
+    let pruned = machine.sysctr("images prune").expect_ok();
+    assert_eq!(pruned.stdout(), format!("removed image {}\n", config(&two)));
+    assert_clean(&machine);
+    let verified = machine.sysctr("images verify --format json").expect_ok().json();
+    assert_eq!(verified["faults"].as_array().map(Vec::len), Some(0), "{verified}");
+    std::fs::write(machine.path("var/atomic/web.1/rootfs/www/index.html"), "other").expect("a damaged file");
+    let verified = machine.sysctr("images verify --format json").expect_code(1);
+    assert_eq!(verified.json()["faults"].as_array().map(Vec::len), Some(1), "{}", verified.story());
+    assert_eq!(verified.json()["hit"][0]["generations"][0], "web.1", "{}", verified.story());
+}
+
+#[test]
+fn what_has_no_room_is_refused_before_anything_is_written() {
+    let machine = Machine::new();
+    machine.publish(&version("1").crafted());
+    let small = "mount -t tmpfs -o size=8m tmpfs /var/lib/containers";
+    let refused = machine.sysctr_after(small, "update web").expect_code(1);
+    let expected = "sysctr: updating container web: it needs about ";
+    assert!(refused.stderr().starts_with(expected), "{}", refused.story());
+    assert!(
+        refused.stderr().contains("free; `sysctr gc` and `sysctr images prune` make room"),
+        "{}",
+        refused.story()
+    );
+    let blobs = machine.proxy.blobs();
+    assert!(layers(&version("1").crafted()).iter().all(|layer| !blobs.contains_key(layer)), "{blobs:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use sysctr_core::exports::lint::Places;
 use sysctr_core::image::flatten::{Flattened, Limits, Progress, flatten};
 use sysctr_core::placement::Root;
 use sysctr_core::prepare::{self, Target};
+use sysctr_core::store::listing::Listed;
 use sysctr_core::tree::{ImageTree, Leaf};
 
 use super::{Chosen, Embedded};
@@ -15,6 +16,8 @@ use crate::shelf::Shelf;
 /// An image's root, its contents on a shelf.
 pub struct Opened<'a, S: Shelf> {
     flattened: Flattened,
+    /// What its layers do.
+    layers: Vec<u8>,
     shelf: &'a S,
     store: S::Store,
 }
@@ -31,14 +34,16 @@ impl Chosen<'_> {
         progress: &impl Progress,
     ) -> Result<Opened<'s, S>> {
         let mut store = shelf.store(&self.container.name)?;
-        let flattened = flatten(&self.image, limits, &store, progress)?;
+        let listed = Listed::over(&store);
+        let flattened = flatten(&self.image, limits, &listed, progress)?;
+        let layers = listed.finish()?;
         // User databases that can't be found are told when they are needed.
         let needed = needed(&flattened.tree).unwrap_or_else(|_| contents(&flattened.tree));
         if let Some(second) = shelf.again(&store, &needed) {
             flatten(&self.image, limits, &second, progress)?;
             store = second;
         }
-        Ok(Opened { flattened, shelf, store })
+        Ok(Opened { flattened, layers, shelf, store })
     }
 
     /// Decides everything about the container by its image.
@@ -47,13 +52,13 @@ impl Chosen<'_> {
     /// When image and settings don't make a container.
     pub fn make<S: Shelf>(&self, opened: Opened<'_, S>, target: &dyn Target) -> Result<Embedded> {
         let name = &self.container.name;
-        let Opened { flattened, shelf, store } = opened;
+        let Opened { flattened, layers, shelf, store } = opened;
         let prepared = self
             .subject()
             .prepare(&flattened.tree, target, &|id, max| shelf.content(name, &store, id, max))?;
         let left_out = left_out(&flattened.left_out);
         let root = if self.container.settings.rootfs.is_some() { Root::Elsewhere } else { Root::Made };
-        let embedded = self.draft(flattened.tree, root, left_out, prepared)?;
+        let embedded = self.draft(flattened.tree, layers, root, left_out, prepared)?;
         Ok(Embedded { odd: flattened.odd, ..embedded })
     }
 
@@ -68,7 +73,7 @@ impl Chosen<'_> {
 
     /// Where the lines of what the image brings in `/exports` come from.
     pub fn places<S: Shelf>(&self, opened: &Opened<'_, S>, target: &dyn Target) -> Places {
-        let Opened { flattened, shelf, store } = opened;
+        let Opened { flattened, shelf, store, .. } = opened;
         let read = |id, max| shelf.content(&self.container.name, store, id, max);
         self.subject().with_input(&flattened.tree, target, &read, prepare::places).unwrap_or_default()
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
-use sysctr_core::container::{self, needed, shown};
+use sysctr_core::container::{needed, shown};
 use sysctr_core::digest::Digest;
 use sysctr_core::exports::host_files::Lies;
 use sysctr_core::exports::{brought, host_files};
@@ -17,10 +17,8 @@ use sysctr_core::place;
 use sysctr_core::placement::{Change, PlacedLeaf};
 use sysctr_core::prepare::{Content, HostNode, HostPlaced, MountTarget, MountTargetKind, Target};
 use sysctr_core::record::Record;
-use sysctr_core::tree::{ContentId, ImageTree, Leaf, Node, Stat, TreePath};
+use sysctr_core::tree::{ContentId, ImageTree, Leaf, Node, Stat, TreePath, dump};
 
-/// A dump has some 150 bytes an entry; one above this is none of ours.
-const MAX_DUMP_BYTES: u64 = 1 << 30;
 /// The contents that stand have numbers of this layer, which no image has.
 const LAYER: u16 = u16::MAX;
 
@@ -56,6 +54,8 @@ pub(super) struct Standing<'a> {
     made: BTreeMap<TreePath, MountTargetKind>,
     /// What may be asked for.
     held: BTreeMap<ContentId, Held>,
+    /// The listing of the image's layers.
+    layers: Vec<u8>,
 }
 
 impl<'a> Standing<'a> {
@@ -81,7 +81,8 @@ impl<'a> Standing<'a> {
         };
         number_contents(&mut tree);
         let held = held(&tree, &needed(&tree)?.into_iter().collect());
-        Ok(Self { target, rootfs, tree, made, held })
+        let layers = read_layers(record, target, &bundle.join(place::LAYERS))?;
+        Ok(Self { target, rootfs, tree, made, held, layers })
     }
 
     /// The image's tree: mount targets are not in it.
@@ -89,9 +90,9 @@ impl<'a> Standing<'a> {
         &self.tree
     }
 
-    /// The same, given away.
-    pub(super) fn into_tree(self) -> ImageTree {
-        self.tree
+    /// The same, given away, and the listing of the image's layers.
+    pub(super) fn into_parts(self) -> (ImageTree, Vec<u8>) {
+        (self.tree, self.layers)
     }
 
     /// A content of at most `max` bytes.
@@ -226,11 +227,24 @@ fn utf8(path: &TreePath) -> Option<&Utf8Path> {
 }
 
 fn read_dump(record: &Record, target: &dyn Target, path: &Utf8Path) -> Result<ImageTree> {
-    let unfit = |what: &str| Unfit::new(path, what);
-    let compressed = target.read(path, MAX_DUMP_BYTES).map_err(|error| unfit(&format!("{error:#}")))?;
-    let compressed = compressed.ok_or_else(|| unfit("is missing"))?;
-    let read = container::read_dump(&compressed, &record.tree.digest);
-    read.map_err(|_| unfit("is not the dump that the record names").into())
+    let compressed = read_bundled(target, path)?;
+    let read = dump::unpack(&compressed, &record.tree.digest);
+    read.map_err(|_| Unfit::new(path, "is not the dump that the record names").into())
+}
+
+fn read_bundled(target: &dyn Target, path: &Utf8Path) -> Result<Vec<u8>> {
+    let found = target.read(path, dump::MAX_BYTES);
+    let found = found.map_err(|error| Unfit::new(path, format!("{error:#}")))?;
+    Ok(found.ok_or_else(|| Unfit::new(path, "is missing"))?)
+}
+
+/// The listing of the image's layers.
+fn read_layers(record: &Record, target: &dyn Target, path: &Utf8Path) -> Result<Vec<u8>> {
+    let listing = read_bundled(target, path)?;
+    match record.files.get(place::LAYERS) == Some(&Digest::of(&listing)) {
+        true => Ok(listing),
+        false => Err(Unfit::new(path, "is not the listing that the record names").into()),
+    }
 }
 
 /// Takes the mount targets, which the record shows as text, out of the tree; `None` when it has others, or what can't be

@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io::{Read, Write as _};
+use std::io::Read;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde::Serialize;
 use sysctr_core::digest::Digest;
+use sysctr_core::progress::{FetchEvent, step, tell};
 
 use super::Task;
 use crate::progress::Reporter;
@@ -30,19 +30,6 @@ pub(super) struct Progress<'a> {
 struct Blob {
     told: u64,
     bar: Option<ProgressBar>,
-}
-
-/// One line of `--progress json`.
-#[derive(Serialize)]
-struct Event<'a> {
-    event: &'static str,
-    container: &'a str,
-    architecture: &'a str,
-    image: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    blob: Option<Digest>,
-    bytes: u64,
-    total: u64,
 }
 
 impl<'a> Progress<'a> {
@@ -128,10 +115,7 @@ impl<'a> Progress<'a> {
         if let Reporter::Json = self.reporter {
             let (container, architecture) =
                 (self.task.container.name.as_str(), self.task.architecture.as_str());
-            let event = Event { event, container, architecture, image: &self.image, blob, bytes, total };
-            let line = serde_json::to_string(&event).unwrap_or_default();
-            // A closed stderr is no reason to stop.
-            writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
+            tell(&FetchEvent { event, container, architecture, image: &self.image, blob, bytes, total });
         }
     }
 }
@@ -159,11 +143,6 @@ fn name(task: &Task<'_>) -> String {
 fn dressed(bar: ProgressBar, name: String) -> ProgressBar {
     let style = ProgressStyle::with_template(BAR).expect("a valid template");
     bar.with_style(style).with_prefix(name)
-}
-
-/// Bytes between two lines: a percent.
-fn step(total: u64) -> u64 {
-    (total / 100).max(1)
 }
 
 /// A reader that tells how far it is.

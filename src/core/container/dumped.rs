@@ -1,10 +1,10 @@
 //! A tree's dump, compressed, for the bundle.
 
-use std::io::{BufWriter, Read as _, Write};
+use std::io::{BufWriter, Write};
 
 use crate::digest::{Digest, Hasher};
 use crate::tree::{ImageTree, dump};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 /// What zstd's own command line takes by default: dumps compress well at once.
 const LEVEL: i32 = 3;
@@ -22,23 +22,6 @@ pub(super) fn dumped(tree: &ImageTree) -> Result<(Digest, Vec<u8>)> {
         .map_err(std::io::IntoInnerError::into_error)
         .context("compressing the tree's dump")?;
     Ok((hasher.finish(), inner.finish().context("compressing the tree's dump")?))
-}
-
-/// More than any tree that the default limits let through.
-const MAX_DUMP_BYTES: u64 = 1 << 30;
-
-/// The tree whose compressed dump this is.
-///
-/// # Errors
-/// When it is no dump, or not the one with that digest.
-pub fn read_dump(compressed: &[u8], digest: &Digest) -> Result<ImageTree> {
-    let mut text = Vec::new();
-    let read = zstd::Decoder::new(compressed)
-        .and_then(|decoder| decoder.take(MAX_DUMP_BYTES).read_to_end(&mut text));
-    if read.is_err() || Digest::of(&text) != *digest {
-        bail!("it is not the dump that the record names");
-    }
-    dump::read(&text)
 }
 
 /// Digests what it passes on.

@@ -123,6 +123,10 @@ fn put_together<S: ContentStore>(
         }
     }
     let recalled: BTreeSet<_> = diffs.keys().copied().collect();
+    let missing = |index: &usize| !recalled.contains(index) && !job.image.has_layer(*index);
+    if let Some(index) = (0..job.image.layer_count()).find(missing) {
+        return Ok(Made::Lacks([index].into()));
+    }
     read_layers(job, threads, &mut diffs)?;
     let mut odd = Vec::new();
     for (&layer, diff) in &diffs {

@@ -4,6 +4,8 @@
 //! An object's checksum needs owner, mode and attributes, so the metadata that the layer has is used; where the tree
 //! decides otherwise (a hard link with other metadata), `ObjectContents::settle` writes the object again.
 
+mod copied;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
@@ -15,10 +17,13 @@ use super::layers::{self, Key};
 use super::object::{FileKind, ObjectKind, file_header, labelled};
 use super::pool::Pool;
 use super::repo::Objects;
+use super::shipped::Shipped;
 use super::write::FileStream;
 use crate::digest::Digest;
 use crate::image::flatten::{ContentStore, ContentWriter, ReadLayer};
-use crate::tree::{ContentId, Entry, Leaf, Stat, TreePath};
+use crate::tree::{ContentId, Stat, TreePath};
+
+pub use copied::Copying;
 
 /// Files up to this are written by the pool, whole: their checksum is known before anything is written.
 const WHOLE: u64 = 1 << 20;
@@ -26,6 +31,8 @@ const WHOLE: u64 = 1 << 20;
 const WAITING: usize = 16 << 20;
 /// What a job costs besides its bytes.
 const JOB: usize = 1024;
+/// Stands for the object of a content that nobody has brought so far; no object has this checksum.
+const ABSENT: Digest = Digest::from_bytes([0; 32]);
 
 /// Objects being written by threads of their own.
 #[derive(Debug)]
@@ -63,6 +70,8 @@ struct Contents {
     staged: BTreeMap<ContentId, Staged>,
     /// Those that no tree has: their objects need not be published.
     hidden: BTreeSet<ContentId>,
+    /// Where their layers have those that may have to be copied, and with which metadata.
+    recalled: BTreeMap<ContentId, (TreePath, Stat)>,
 }
 
 type Known = Mutex<Contents>;
@@ -73,6 +82,7 @@ pub struct ObjectContents {
     store: Arc<ObjectStore>,
     label: Option<Arc<[u8]>>,
     known: Arc<Known>,
+    shipped: Option<(Arc<Shipped>, Copying)>,
 }
 
 impl ObjectStore {
@@ -155,7 +165,14 @@ impl Learnt {
 impl ObjectContents {
     /// For the contents of one image, none yet. All of them get this SELinux label.
     pub fn new(store: &Arc<ObjectStore>, label: Option<&[u8]>) -> Self {
-        Self { store: Arc::clone(store), label: label.map(Arc::from), known: Arc::default() }
+        Self { store: Arc::clone(store), label: label.map(Arc::from), known: Arc::default(), shipped: None }
+    }
+
+    /// Layers that the repository does not know may be known from these roots, and contents that it lacks are copied from there.
+    #[must_use]
+    pub fn copying(mut self, shipped: Arc<Shipped>, when: Copying) -> Self {
+        self.shipped = Some((shipped, when));
+        self
     }
 
     fn known(&self, id: ContentId) -> Result<Staged> {
@@ -170,9 +187,13 @@ impl ObjectContents {
     /// When it was not staged, is larger, can't be read, or the repository has other bytes for it.
     pub fn read(&self, id: ContentId, max: u64) -> Result<Vec<u8>> {
         self.store.settle()?;
-        let staged = self.known(id)?;
+        let mut staged = self.known(id)?;
         if staged.size > max {
             bail!("it has {} bytes, more than {max}", staged.size);
+        }
+        if !self.store.objects.has(&staged.checksum, ObjectKind::File)? && self.copy(id, &staged)? {
+            self.store.settle()?;
+            staged = self.known(id)?;
         }
         let mut bytes = Vec::new();
         self.store.objects.content(&staged.checksum)?.take(max).read_to_end(&mut bytes)?;
@@ -240,27 +261,29 @@ impl ContentStore for ObjectContents {
 
     fn recall(&self, layer: u16, diff_id: &Digest) -> Result<Option<ReadLayer>> {
         let key = self.key(diff_id);
-        let Some(known) = self.store.recall(&key)? else { return Ok(None) };
-        let Ok(read) = known.layer(&key, layer) else { return Ok(None) };
-        let mut contents = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut objects = known.objects.iter();
-        for (_, entry) in &read.diff.added {
-            if let Entry::Leaf(Leaf::File { stat, size, digest, content: Some(id) }) = entry
-                && let Some((_, checksum)) = objects.next()
-            {
-                let stat = labelled(stat, self.label.as_deref());
-                let header = Digest::of(&file_header(&stat, FileKind::Regular));
-                let staged = Staged { checksum: *checksum, header, digest: *digest, size: *size };
-                contents.staged.insert(*id, staged);
-            }
+        if let Some(known) = self.store.recall(&key)?
+            && let Ok(read) = known.layer(&key, layer)
+        {
+            self.expect(&read, known.objects.iter().map(|(_, checksum)| *checksum));
+            return Ok(Some(read));
         }
-        drop(contents);
+        let Some((shipped, _)) = &self.shipped else { return Ok(None) };
+        let Some(read) = shipped.layer(layer, diff_id) else { return Ok(None) };
+        self.expect(&read, std::iter::repeat(ABSENT));
+        self.learn(layer, diff_id, &read);
         Ok(Some(read))
     }
 
     fn holds(&self, id: ContentId) -> Result<bool> {
         let staged = self.known(id)?;
-        self.store.objects.has(&staged.checksum, ObjectKind::File)
+        if self.store.objects.has(&staged.checksum, ObjectKind::File)? {
+            return Ok(true);
+        }
+        match &self.shipped {
+            Some((_, Copying::WhenNeeded)) => self.copy(id, &staged),
+            Some((shipped, Copying::WhenRead)) => Ok(shipped.files(&staged.digest).next().is_some()),
+            None => Ok(false),
+        }
     }
 
     fn learn(&self, layer: u16, diff_id: &Digest, read: &ReadLayer) {
@@ -271,7 +294,7 @@ impl ContentStore for ObjectContents {
             return;
         }
         // What can't be kept is not known.
-        if self.store.objects.stage(&text, |file| key.write_text(read, file)).is_ok() {
+        if self.store.objects.stage(&text, |file| key.write_text(read, layers::LEVEL, file)).is_ok() {
             let (known, ordinals) = (Arc::clone(&self.known), layers::ordinals(&read.diff));
             all.insert(key, Learnt { text, known, layer, ordinals });
         }

@@ -26,6 +26,8 @@ const FORMAT: u32 = 1;
 const WITNESSES: usize = 16;
 /// Entries that are looked at when one commit ends.
 const LOOKED_AT: usize = 64;
+/// How entries are compressed: fast, since there is one for each layer that is read.
+pub(super) const LEVEL: i32 = 1;
 /// More than any layer that the default limits let through.
 const MAX_BYTES: u64 = 4 << 30;
 
@@ -78,17 +80,53 @@ impl Key {
         format!("layer {FORMAT} {} {READING} {entries} {bytes} {label}\n", self.diff_id).into_bytes()
     }
 
+    /// Whether this is the line about the layer that a text begins with.
+    pub(super) fn is_head(&self, line: &[u8]) -> bool {
+        cost_of(line).is_ok_and(|cost| line == self.first_line(cost))
+    }
+
     /// The compressed text of a layer that was read.
     ///
     /// # Errors
     /// Those of `out`.
-    pub(super) fn write_text(&self, read: &ReadLayer, out: impl Write) -> Result<()> {
-        let mut out = zstd::Encoder::new(out, 1)?;
+    pub(super) fn write_text(&self, read: &ReadLayer, level: i32, out: impl Write) -> Result<()> {
+        let mut out = zstd::Encoder::new(out, level)?;
         out.write_all(&self.first_line(read.cost))?;
         text::write_to(&read.diff, &mut out)?;
         out.finish()?.flush()?;
         Ok(())
     }
+}
+
+impl Key {
+    /// What [`Self::write_text`] wrote of this layer; `id` numbers the files that have a content.
+    ///
+    /// # Errors
+    /// When it is about another layer, or was made otherwise.
+    pub(super) fn read_text(
+        &self,
+        text: &[u8],
+        mut id: impl FnMut() -> Result<ContentId>,
+    ) -> Result<ReadLayer> {
+        let mut text = BufReader::new(zstd::Decoder::new(text)?).take(MAX_BYTES);
+        let mut first = Vec::new();
+        text.read_until(b'\n', &mut first)?;
+        let cost = cost_of(&first)?;
+        ensure!(first == self.first_line(cost), "it is about another layer");
+        let mut diff = text::read(&mut text)?;
+        for (_, entry) in &mut diff.added {
+            if let Entry::Leaf(Leaf::File { size: 1.., content, .. }) = entry {
+                *content = Some(id()?);
+            }
+        }
+        Ok(ReadLayer { diff, cost })
+    }
+}
+
+fn cost_of(line: &[u8]) -> Result<Cost> {
+    let mut numbers = std::str::from_utf8(line)?.split(' ').skip(4);
+    let mut number = || numbers.next().context("a number is missing")?.parse().context("a number is none");
+    Ok(Cost { entries: number()?, bytes: number()? })
 }
 
 /// The ordinals of all files that have a content, in the layer's order.
@@ -106,24 +144,13 @@ impl Known {
     /// # Errors
     /// When this is another one, or was made otherwise.
     pub(super) fn layer(&self, key: &Key, layer: u16) -> Result<ReadLayer> {
-        let mut text = BufReader::new(zstd::Decoder::new(&self.text[..])?).take(MAX_BYTES);
-        let mut first = Vec::new();
-        text.read_until(b'\n', &mut first)?;
-        let mut numbers = std::str::from_utf8(&first)?.split(' ').skip(4);
-        let mut number =
-            || numbers.next().context("a number is missing")?.parse().context("a number is none");
-        let cost = Cost { entries: number()?, bytes: number()? };
-        ensure!(first == key.first_line(cost), "it is about another layer");
-        let mut diff = text::read(&mut text)?;
         let mut objects = self.objects.iter();
-        for (_, entry) in &mut diff.added {
-            if let Entry::Leaf(Leaf::File { size: 1.., content, .. }) = entry {
-                let (ordinal, _) = objects.next().context("it has fewer objects than files")?;
-                *content = Some(ContentId { layer, ordinal: *ordinal });
-            }
-        }
+        let read = key.read_text(&self.text, || {
+            let (ordinal, _) = objects.next().context("it has fewer objects than files")?;
+            Ok(ContentId { layer, ordinal: *ordinal })
+        })?;
         ensure!(objects.next().is_none(), "it has more objects than files");
-        Ok(ReadLayer { diff, cost })
+        Ok(read)
     }
 
     fn to_bytes(&self, witnesses: &[Digest]) -> Result<Vec<u8>> {

@@ -23,12 +23,15 @@
 //! There is one spelling of each tree, so equal trees have equal dumps and a dump's digest stands for its tree.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Dir, ImageTree, Leaf, Mtime, Node, Stat, TreePath};
 use crate::digest::Digest;
+
+/// A dump has some 150 bytes an entry; one above this is none of ours.
+pub const MAX_BYTES: u64 = 1 << 30;
 
 /// The tree as text, one entry a line, in path order, the root first.
 pub fn write(tree: &ImageTree) -> Vec<u8> {
@@ -156,6 +159,20 @@ pub fn read(text: &[u8]) -> Result<ImageTree> {
         last = Some(path);
     }
     Ok(tree)
+}
+
+/// Reads a compressed dump whose text has the digest `expected`.
+///
+/// # Errors
+/// When it is another, or what has that digest is no dump.
+pub fn unpack(compressed: &[u8], expected: &Digest) -> Result<ImageTree> {
+    let mut text = Vec::new();
+    let unpacked =
+        zstd::Decoder::new(compressed).and_then(|decoder| decoder.take(MAX_BYTES).read_to_end(&mut text));
+    match unpacked {
+        Ok(_) if Digest::of(&text) == *expected => read(&text),
+        Ok(_) | Err(_) => bail!("it is not the dump that the record names"),
+    }
 }
 
 /// Adds the entry of one line, which must be the only spelling of it, and tells its path.

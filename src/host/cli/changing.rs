@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
 use anyhow::{Result, bail};
-use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
 use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::ImageRef;
@@ -12,14 +11,16 @@ use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::ContainerName;
 use sysctr_core::settings::Settings;
 
+use super::storing::{Images, PullArgs, RoadArgs};
 use super::{OutputArgs, show};
 use crate::active::host::Host;
+use crate::check;
 use crate::collect;
 use crate::list;
 use crate::lock::Lock;
 use crate::rollback::{self, Holding, State};
 use crate::switch::{self, Failure, Switch, Switched, To};
-use crate::update::{self, Request};
+use crate::update::{self, Extent, Request};
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -32,6 +33,12 @@ pub enum Changing {
         /// All containers that say where their updates come from
         #[arg(long, conflicts_with_all = ["names", "image", "digest"])]
         all: bool,
+        /// Only tell what would change
+        #[arg(long)]
+        check: bool,
+        /// Only bring what is needed; a later update fetches no layer that came
+        #[arg(long, conflicts_with = "check")]
+        download_only: bool,
         /// How.
         #[command(flatten)]
         how: HowArgs,
@@ -53,6 +60,11 @@ pub enum Changing {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Bring an image that no container has yet
+    Pull(PullArgs),
+    /// Show, check and remove what the store holds
+    #[command(subcommand)]
+    Images(Images),
     /// Take a container away that was installed on this host
     Uninstall {
         /// Container
@@ -123,9 +135,9 @@ pub struct InstallArgs {
     /// A value for the image's templates; may be given again
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub set: Vec<(String, String)>,
-    /// Passwords of registries (containers-auth.json(5))
-    #[arg(long, value_name = "FILE")]
-    pub authfile: Option<Utf8PathBuf>,
+    /// How its image comes.
+    #[command(flatten)]
+    pub road: RoadArgs,
     /// Keep it even if it does not become healthy
     #[arg(long)]
     pub no_rollback: bool,
@@ -142,7 +154,7 @@ impl InstallArgs {
     fn request(self, image: Option<ImageRef>, pin: Option<Digest>, interrupt: &Interrupt) -> Request {
         let failure = if self.no_rollback { Failure::IsKept } else { Failure::LeadsBack };
         let set: BTreeMap<_, _> = self.set.into_iter().collect();
-        Request { image, pin, authfile: self.authfile, set, failure, interrupt: interrupt.clone() }
+        Request { image, pin, set, failure, road: self.road.road(interrupt), extent: Extent::Whole }
     }
 }
 
@@ -155,13 +167,18 @@ impl Changing {
         let host = Host::this();
         let _lock = Lock::take(&host, &self.doing())?;
         let interrupt = Interrupt::install()?;
+        if let Self::Update { names, all, check: true, how, output, .. } = self {
+            let names = if all { list::updatable()? } else { names };
+            return check_each(&host, &names, &how.request(&interrupt), output);
+        }
         switch::recover(&host)?;
         let switch = |name| Switch { host: &host, name, failure: Failure::LeadsBack, interrupt: &interrupt };
         match self {
-            Self::Update { names, all, how, output } => {
-                let HowArgs { image, digest, install } = how;
+            Self::Update { names, all, download_only, how, output, check: _ } => {
                 let names = if all { list::updatable()? } else { names };
-                let mut done = update_each(&host, &names, &install.request(image, digest, &interrupt));
+                let extent = if download_only { Extent::Download } else { Extent::Whole };
+                let request = Request { extent, ..how.request(&interrupt) };
+                let mut done = update_each(&host, &names, &request);
                 done.failed.extend(collect::collect(&host).err());
                 let result = show(output, || update::text(&done.updated), || update::json(&done.updated));
                 result.and(done.end(names.len()))
@@ -172,6 +189,8 @@ impl Changing {
                 let installed = [update::install(&host, &name, Settings::default(), &request)?];
                 show(output, || update::text(&installed), || update::json(&installed))
             }
+            Self::Pull(pull) => pull.act(&host, &interrupt),
+            Self::Images(images) => images.act(&host, &interrupt),
             Self::Uninstall { name, purge, output } => {
                 let state = if purge { State::Goes } else { State::Stays };
                 rollback::uninstall(&host, &name, state)?;
@@ -198,6 +217,8 @@ impl Changing {
     /// For those who have to wait.
     fn doing(&self) -> String {
         match self {
+            Self::Pull(pull) => pull.doing(),
+            Self::Images(images) => images.doing(),
             Self::Update { all: true, .. } => "updating all containers".to_owned(),
             Self::Update { names, .. } => {
                 let names: Vec<_> = names.iter().map(ContainerName::as_str).collect();
@@ -223,6 +244,25 @@ fn hold(host: &Host, name: &ContainerName, holding: Holding, output: OutputArgs)
     show(output, || rollback::held_text(&generation, holding), || rollback::held_json(&generation, holding))
 }
 
+impl HowArgs {
+    fn request(self, interrupt: &Interrupt) -> Request {
+        self.install.request(self.image, self.digest, interrupt)
+    }
+}
+
+/// Goes on after a failure.
+fn check_each(host: &Host, names: &[ContainerName], request: &Request, output: OutputArgs) -> Result<()> {
+    let (mut checked, mut failed) = (Vec::new(), Vec::new());
+    for name in names {
+        match check::check(host, name, request) {
+            Ok(one) => checked.push(one),
+            Err(error) => failed.push(error),
+        }
+    }
+    show(output, || check::text(&checked), || check::json(&checked))?;
+    told(failed, || format!("of several of {} containers it is not known what would change", names.len()))
+}
+
 /// What became of several updates.
 #[derive(Default)]
 struct Done {
@@ -244,16 +284,21 @@ fn update_each(host: &Host, names: &[ContainerName], request: &Request) -> Done 
 
 impl Done {
     /// All failures are told, a line each.
-    fn end(mut self, asked: usize) -> Result<()> {
-        match self.failed.pop() {
-            None => Ok(()),
-            Some(only) if self.failed.is_empty() => Err(only),
-            Some(last) => {
-                for failure in self.failed.iter().chain([&last]) {
-                    eprintln!("sysctr: {failure:#}");
-                }
-                bail!("{} of {asked} containers were not updated", asked - self.updated.len())
+    fn end(self, asked: usize) -> Result<()> {
+        let not = asked - self.updated.len();
+        told(self.failed, || format!("{not} of {asked} containers were not updated"))
+    }
+}
+
+fn told(mut failed: Vec<anyhow::Error>, in_all: impl Fn() -> String) -> Result<()> {
+    match failed.pop() {
+        None => Ok(()),
+        Some(only) if failed.is_empty() => Err(only),
+        Some(last) => {
+            for failure in failed.iter().chain([&last]) {
+                eprintln!("sysctr: {failure:#}");
             }
+            bail!("{}", in_all())
         }
     }
 }

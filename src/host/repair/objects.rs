@@ -2,14 +2,13 @@
 
 use anyhow::{Context as _, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
-use sysctr_core::container::read_dump;
 use sysctr_core::digest::Digest;
 use sysctr_core::place;
 use sysctr_core::record::Record;
 use sysctr_core::store::examine::{Damaged, Mended, Wanted};
 use sysctr_core::store::kept::{self, KeptFiles};
 use sysctr_core::store::object::{DirRef, labelled};
-use sysctr_core::tree::{ImageTree, Leaf, Node, Stat, TreePath};
+use sysctr_core::tree::{ImageTree, Leaf, Node, Stat, TreePath, dump};
 
 use super::Repair;
 use crate::active::host::read;
@@ -33,7 +32,7 @@ impl Repair<'_> {
             return Ok(root);
         }
         let dump = self.kept(files, &inside(BUNDLE, place::TREE_DUMP))?;
-        let expected = read_dump(dump, &record.tree.digest)?;
+        let expected = dump::unpack(dump, &record.tree.digest)?;
         let embedded = self.embedded();
         self.mend(&damaged, |damaged| {
             let path = TreePath::parse(damaged.path.as_str().as_bytes()).ok()?;
@@ -102,7 +101,7 @@ impl Repair<'_> {
         let container = &self.name.container;
         let record = self.host.embedded(container).ok()??;
         let dump = read(&self.host.embedded_bundle(container).join(place::TREE_DUMP)).ok()??;
-        read_dump(&dump, &record.tree.digest).ok()
+        dump::unpack(&dump, &record.tree.digest).ok()
     }
 
     fn embedded_place(&self, tree: &ImageTree, wanted: &Digest) -> Option<Utf8PathBuf> {

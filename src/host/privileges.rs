@@ -1,0 +1,177 @@
+//! What a container may do, by its runtime configuration, and what another configuration lets it do more.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// What a configuration grants, one sentence each. What is equal is not told.
+pub fn gained(old: &Value, new: &Value) -> Vec<String> {
+    let old = granted(old);
+    granted(new).into_iter().filter(|it| !old.contains(it)).collect()
+}
+
+/// Everything that a payload without it could not do (OCI runtime specification, `config.md` and `config-linux.md`).
+fn granted(config: &Value) -> BTreeSet<String> {
+    let mut granted = BTreeSet::new();
+    let process = &config["process"];
+    for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
+        for capability in list(&process["capabilities"][set]).filter_map(Value::as_str) {
+            granted.insert(match set {
+                "ambient" => format!("capability {capability} for programs of any user"),
+                _ => format!("capability {capability}"),
+            });
+        }
+    }
+    let user = &process["user"];
+    let number = |key: &str| user[key].as_u64().unwrap_or(0);
+    granted.insert(format!("user {}:{}", number("uid"), number("gid")));
+    for group in list(&user["additionalGids"]).filter_map(Value::as_u64) {
+        granted.insert(format!("group {group}"));
+    }
+    if process["noNewPrivileges"] != true {
+        granted.insert("privileges through setuid programs".to_owned());
+    }
+    if config["root"]["readonly"] != true {
+        granted.insert("writing into its root".to_owned());
+    }
+    for mount in list(&config["mounts"]) {
+        granted.extend(mounted(mount));
+    }
+    granted.extend(by_linux(&config["linux"]));
+    granted
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// A directory of the host; all other mounts are the container's own.
+fn mounted(mount: &Value) -> Option<String> {
+    let options: BTreeSet<_> = list(&mount["options"]).filter_map(Value::as_str).collect();
+    if mount["type"] != "bind" && !options.contains("bind") && !options.contains("rbind") {
+        return None;
+    }
+    let how = if options.contains("ro") { "read" } else { "write" };
+    let word = |key: &str| mount[key].as_str().unwrap_or("?").to_owned();
+    Some(format!("to {how} the host's {} at {}", word("source"), word("destination")))
+}
+
+fn by_linux(linux: &Value) -> BTreeSet<String> {
+    let mut granted = BTreeSet::new();
+    let own: BTreeSet<_> = list(&linux["namespaces"])
+        .filter(|namespace| namespace["path"].is_null())
+        .filter_map(|namespace| namespace["type"].as_str())
+        .collect();
+    for namespace in ["pid", "network", "ipc", "uts", "mount", "user", "cgroup"] {
+        if !own.contains(namespace) {
+            granted.insert(format!("the host's {namespace} namespace"));
+        }
+    }
+    for device in list(&linux["devices"]).filter_map(|device| device["path"].as_str()) {
+        granted.insert(format!("device {device}"));
+    }
+    let rules = list(&linux["resources"]["devices"]).filter(|rule| rule["allow"] == true);
+    for rule in rules {
+        let part = |key: &str| match &rule[key] {
+            Value::Null => "*".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let (kind, access) = (part("type"), part("access"));
+        granted.insert(format!("devices {kind} {}:{} ({access})", part("major"), part("minor")));
+    }
+    match &linux["seccomp"] {
+        Value::Null => drop(granted.insert("every system call (no seccomp)".to_owned())),
+        seccomp => granted.extend(allowed_calls(seccomp)),
+    }
+    for (key, what) in [("maskedPaths", "hidden"), ("readonlyPaths", "read-only")] {
+        for path in ["/proc/kcore", "/proc/keys", "/sys/firmware", "/proc/sys", "/proc/sysrq-trigger"] {
+            if what == usual(path) && !list(&linux[key]).any(|there| there == path) {
+                granted.insert(format!("{path}, which is {what} otherwise"));
+            }
+        }
+    }
+    granted
+}
+
+fn usual(path: &str) -> &'static str {
+    if matches!(path, "/proc/sys" | "/proc/sysrq-trigger") { "read-only" } else { "hidden" }
+}
+
+/// Calls that the filter lets through whatever their arguments are.
+fn allowed_calls(seccomp: &Value) -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    if seccomp["defaultAction"] == "SCMP_ACT_ALLOW" {
+        allowed.insert("system calls that seccomp does not name".to_owned());
+    }
+    for rule in list(&seccomp["syscalls"]).filter(|rule| rule["action"] == "SCMP_ACT_ALLOW") {
+        let calls = list(&rule["names"]).filter_map(Value::as_str);
+        if list(&rule["args"]).next().is_none() {
+            allowed.extend(calls.map(|call| format!("system call {call}")));
+        }
+    }
+    allowed
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn plain() -> Value {
+        json!({
+            "process": {
+                "user": {"uid": 1000, "gid": 1000},
+                "noNewPrivileges": true,
+                "capabilities": {"bounding": ["CAP_KILL"]},
+            },
+            "root": {"path": "rootfs", "readonly": true},
+            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+            "linux": {
+                "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}],
+                "seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]},
+                "maskedPaths": ["/proc/kcore", "/proc/keys", "/sys/firmware"],
+                "readonlyPaths": ["/proc/sys", "/proc/sysrq-trigger"],
+            },
+        })
+    }
+
+    #[test]
+    fn what_is_gained_is_told() {
+        type Change = fn(&mut Value);
+        let cases: [(Change, &[&str]); 11] = [
+            (|_| {}, &[]),
+            (
+                |it| it["process"]["capabilities"]["bounding"] = json!(["CAP_KILL", "CAP_SYS_ADMIN"]),
+                &["capability CAP_SYS_ADMIN"],
+            ),
+            (|it| it["process"]["capabilities"]["bounding"] = json!([]), &[]),
+            (|it| it["process"]["user"]["uid"] = 0.into(), &["user 0:1000"]),
+            (|it| it["process"]["noNewPrivileges"] = false.into(), &["privileges through setuid programs"]),
+            (|it| it["root"]["readonly"] = false.into(), &["writing into its root"]),
+            (
+                |it| it["mounts"] = json!([{"destination": "/x", "source": "/etc", "options": ["rbind"]}]),
+                &["to write the host's /etc at /x"],
+            ),
+            (
+                |it| it["linux"]["namespaces"].as_array_mut().unwrap().truncate(4),
+                &["the host's cgroup namespace"],
+            ),
+            (|it| it["linux"]["devices"] = json!([{"path": "/dev/kvm", "type": "c"}]), &["device /dev/kvm"]),
+            (
+                |it| {
+                    it["linux"]["resources"] =
+                        json!({"devices": [{"allow": true, "type": "b", "access": "rwm"}]})
+                },
+                &["devices b *:* (rwm)"],
+            ),
+            (|it| it["linux"]["seccomp"] = Value::Null, &["every system call (no seccomp)"]),
+        ];
+        for (change, expected) in cases {
+            let mut new = plain();
+            change(&mut new);
+            assert_eq!(gained(&plain(), &new), expected);
+        }
+    }
+}
