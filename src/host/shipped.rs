@@ -71,8 +71,8 @@ impl Embedded {
 
 impl One {
     fn open(&self) -> Option<ShippedRoot> {
-        let dump = host::read(&self.bundle.join(place::TREE_DUMP)).ok()?;
-        let tree = dump::unpack(&dump, &self.record.tree.digest).ok()??;
+        let dump = host::read(&self.bundle.join(place::TREE_DUMP)).ok()??;
+        let tree = dump::unpack(&dump, &self.record.tree.digest).ok()?;
         let root = open_dir(&self.bundle.join(place::ROOTFS)).ok()?;
         Some(ShippedRoot::new(root, self.layers.clone(), &tree))
     }

@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use sysctr_tests::{Command, Layer, Packing, Program, Root, fixture, scratch, source_dir};
+use sysctr_tests::{Command, Layer, Layout, Packing, Program, Root, fixture, scratch, source_dir};
 
-use crate::images::{Layout, noise};
+use crate::images::noise;
 use crate::rounds::{Bytes, Measured, Verdict, measured};
 
 /// The most memory: this, and a part for each entry above 100 000 (design, "Numbers to reach").

@@ -82,6 +82,11 @@ impl Server {
         server
     }
 
+    /// Where its configuration and its data lie, for one that serves them in another network.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The certificate that it must be trusted by.
     ///
     /// # Panics

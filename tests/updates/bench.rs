@@ -110,11 +110,40 @@ impl Bench {
 
     /// Boots the host.
     pub fn boot(&self, script: &str) -> Report {
-        let boot = Boot::of(&self.root)
+        self.boot_with(&[], script)
+    }
+
+    fn machine(&self) -> Boot {
+        Boot::of(&self.root)
             .nspawn(format!("--bind={}:/etc", self.path("etc").display()))
             .nspawn(format!("--bind={}:/var/lib/containers", self.path("containers").display()))
-            .nspawn(format!("--bind-ro={}:/images", self.path("images").display()));
+            .nspawn(format!("--bind-ro={}:/images", self.path("images").display()))
+    }
+
+    /// What the host has as /images.
+    pub fn images(&self) -> PathBuf {
+        self.path("images")
+    }
+
+    /// What the host has as /etc.
+    pub fn etc(&self) -> PathBuf {
+        self.path("etc")
+    }
+
+    /// Boots the host with more arguments for systemd-nspawn.
+    pub fn boot_with(&self, nspawn: &[String], script: &str) -> Report {
+        let boot = nspawn.iter().fold(self.machine(), |boot, arg| boot.nspawn(arg));
         boot.run(&format!("{SHELL}{script}"))
+    }
+
+    /// A program of this machine, which has the same Debian, with the libraries that the host lacks.
+    pub fn lend(&self, program: &str) {
+        let script = r#"program=$(command -v "$1"); cp "$program" "$2/usr/bin/"
+            for library in $(ldd "$program" | grep -o ' /[^ ]*'); do
+              [ -e "$2/usr$library" ] || cp -L "$library" "$2/usr/lib/x86_64-linux-gnu/"
+            done"#;
+        let bash = Command::new("bash").args(["-euc", script, "lend", program]);
+        bash.arg(self.root.path()).run().expect_ok();
     }
 
     /// What `ostree fsck` says of the host's store.

@@ -1,6 +1,8 @@
 //! Updates on a host that its own systemd booted: generations, switches, trials, and what a next boot finds.
 
 mod bench;
+mod daemon;
+#[expect(dead_code, reason = "the tests of asking use the rest of it")]
 mod desk;
 mod histories;
 mod kills;
