@@ -49,15 +49,31 @@ build:
 	  mv "target/dist/.$${program##*/}" "target/dist/$${program##*/}"; \
 	done
 
-## make install    both programs and their documents below $(DESTDIR)$(PREFIX)
+## make install    both programs, their units, man pages, completions and documents below $(DESTDIR)$(PREFIX)
 .PHONY: install
-install: build
+install: build install-files
 	install -D -m 0755 -t "$(DESTDIR)$(PREFIX)/bin" target/dist/sysctr-compose target/dist/sysctr
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system-generators"
 	ln -sfn ../../../bin/sysctr "$(DESTDIR)$(PREFIX)/lib/systemd/system-generators/sysctr-generator"
+
+# All of it but the programs.
+.PHONY: install-files
+install-files:
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system" src/host/files/sysctr-update.*
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/system-preset" src/host/files/50-sysctr.preset
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d" src/host/files/sysctr.conf
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/man/man1" docs/man/*.1
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" docs/completions/bash/*
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" docs/completions/zsh/*
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d" docs/completions/fish/*
 	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/sysctr" README.md CHANGELOG.md SECURITY.md LICENSE-* docs/*.md
 	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/sysctr/manifests" $(wildcard manifests/*.*)
 	cp -RT --preserve=mode manifests/hooks "$(DESTDIR)$(PREFIX)/share/doc/sysctr/manifests/hooks"
+
+## make manual     write docs/man and docs/completions anew from the programs' definitions
+.PHONY: manual
+manual:
+	@$(STEP) "manual" $(CARGO) run --locked -q -p sysctr-tests --bin manual
 
 ## make demo       compose two real images into a Debian root and run them from their units' own command lines (root)
 .PHONY: demo

@@ -138,10 +138,10 @@ pub struct LinesArgs {
     #[arg(short = 'n', long, value_name = "N")]
     pub lines: Option<String>,
     /// Only since then (systemd.time(7))
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub since: Option<String>,
     /// Only until then
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub until: Option<String>,
     /// Only of a boot: 0 is this one, -1 the one before
     #[arg(short, long, value_name = "BOOT", allow_hyphen_values = true)]

@@ -107,8 +107,11 @@ pub fn prune(host: &Host) -> Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; ")))
 }
 
-/// What programs that were cut off left beside everything.
-fn leftovers(host: &Host) -> Result<()> {
+/// Removes what programs that were cut off left beside everything. The caller holds the lock.
+///
+/// # Errors
+/// When it can't be removed.
+pub fn leftovers(host: &Host) -> Result<()> {
     for left in [STAGING, FETCHED, ".repo.new"] {
         durable::clear(&host.generations_dir().join(left))?;
     }

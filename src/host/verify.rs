@@ -17,8 +17,7 @@ use sysctr_core::record::Embedded;
 
 use crate::active::decision::Link;
 use crate::active::host::Host;
-use crate::list;
-use crate::repair;
+use crate::{collect, list, repair};
 
 use report::{Checked, State, What};
 pub use report::{Report, json, text};
@@ -39,6 +38,9 @@ pub enum Mode {
 pub fn verify(host: &Host, names: &[ContainerName], mode: Mode, interrupt: &Interrupt) -> Result<Report> {
     if !rustix::process::geteuid().is_root() {
         bail!("verifying containers: only root may, since bundles are closed to other users");
+    }
+    if mode == Mode::Repair {
+        collect::leftovers(host)?;
     }
     let index = list::embedded()?;
     let mut known: BTreeSet<_> = index.containers.keys().cloned().collect();

@@ -7,5 +7,6 @@ mod bench;
 #[expect(dead_code, reason = "the tests of updates use the rest of it")]
 mod desk;
 
+mod boot;
 mod plain;
 mod repair;

@@ -8,6 +8,7 @@ use sysctr_compose::target::commit::Commit;
 use sysctr_compose::target::host_tree::HostTree as _;
 use sysctr_compose::target::sysroot::{Access, Sysroot};
 use sysctr_core::epoch::Epoch;
+use sysctr_core::inspection::Inspected as _;
 use sysctr_core::interrupt::Interrupt;
 use sysctr_core::placement::{Adopted, Bundle, Change, Found, Ground as _};
 use sysctr_core::tree::compare::differences;

@@ -19,6 +19,7 @@ pub mod fixture;
 pub mod layout;
 pub mod listing;
 pub mod machine;
+pub mod manual;
 pub mod oracle;
 pub mod random;
 pub mod registry;

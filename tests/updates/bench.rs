@@ -88,6 +88,11 @@ impl Bench {
         bench
     }
 
+    /// The host image.
+    pub fn root(&self) -> PathBuf {
+        self.root.path()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.work.path().join(name)
     }

@@ -55,11 +55,6 @@ impl Desk {
         crafted::write(&image.layout(), &self.images.path().join(name));
     }
 
-    /// What the host image embeds, as a host has it in /usr/lib/containers/atomic.
-    pub fn embedded(&self) -> PathBuf {
-        self.hosts.path().join(self.here.1.to_string()).join("atomic")
-    }
-
     /// `sysctr` with these arguments, under these words of strace's.
     pub fn sysctr(&self, strace: &[&str], arguments: &str) -> Output {
         let script = r#"

@@ -98,3 +98,20 @@ fn first_updates_and_resets_killed_everywhere() {
     }
     kill_everywhere(&desk, "gc", &ends[..1], ends[0]);
 }
+
+#[test]
+fn repairs_killed_everywhere() {
+    let desk = Desk::new(&[version("1")], 1);
+    desk.sysctr(&[], "update web --image oci:/images/1").expect_ok();
+    let (bundle, etc) = (desk.state().join("var/atomic/web.1"), desk.etc(0).join("atomic/web.1"));
+    // Removed first: the store has the same file.
+    for path in
+        [bundle.join("config.json"), bundle.join("rootfs/www/index.html"), etc.join("units/web.service")]
+    {
+        std::fs::remove_file(&path).expect("a file");
+        std::fs::write(&path, "changed").expect("a new file");
+    }
+    let ends = ["oci:/images/1"];
+    kill_everywhere(&desk, "verify web --repair", &ends, ends[0]);
+    desk.sysctr(&[], "verify web").expect_ok();
+}

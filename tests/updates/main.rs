@@ -1,5 +1,6 @@
 //! Updates on a host that its own systemd booted: generations, switches, trials, and what a next boot finds.
 
+#[expect(dead_code, reason = "tests/asking uses the rest of it")]
 mod bench;
 mod daemon;
 #[expect(dead_code, reason = "the tests of asking use the rest of it")]

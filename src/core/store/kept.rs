@@ -1,5 +1,6 @@
 //! Files of ours in a commit of their own: what a generation is besides its image's tree, so that all of it can be made anew.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 
@@ -60,9 +61,9 @@ fn directory(
             };
             needed.insert((checksum, ObjectKind::File));
             names.files.insert(name, checksum);
-        } else if !names.dirs.contains_key(&name) {
-            let inner = directory(objects, &dir.join(&name), files, label, needed)?;
-            names.dirs.insert(name, inner);
+        } else if let Entry::Vacant(vacant) = names.dirs.entry(name) {
+            let inner = dir.join(vacant.key());
+            vacant.insert(directory(objects, &inner, files, label, needed)?);
         }
     }
     let mut metadata = |kind, bytes: &[u8]| -> Result<Digest> {
