@@ -237,6 +237,10 @@ const DAMAGE: &[Damage] = &[
         told: ["tree.dump.zst", "is missing"],
     },
     Damage {
+        act: |bundle| fs::write(bundle.join("layers.zst"), "no listing").unwrap(),
+        told: ["layers.zst", "is not the listing that the record names"],
+    },
+    Damage {
         act: |bundle| fs::rename(bundle.join("rootfs"), bundle.join("elsewhere")).unwrap(),
         told: ["rootfs", "is no directory"],
     },

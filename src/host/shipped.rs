@@ -48,18 +48,13 @@ impl Embedded {
         Ok(Self { all })
     }
 
-    /// Whether a listing has the layer.
-    pub fn has(&self, diff_id: &Digest) -> bool {
-        self.all.iter().any(|one| one.layers.has(diff_id))
-    }
-
-    /// Bytes of the roots that have one of these layers.
-    pub fn bytes(&self, diff_ids: &[Digest]) -> u64 {
-        self.with(diff_ids).map(|one| one.record.tree.bytes).sum()
+    /// The bytes that a layer unpacks to, if a listing has it.
+    pub fn bytes(&self, diff_id: &Digest) -> Option<u64> {
+        self.all.iter().find_map(|one| one.layers.bytes(diff_id))
     }
 
     fn with(&self, diff_ids: &[Digest]) -> impl Iterator<Item = &One> {
-        self.all.iter().filter(|one| diff_ids.iter().any(|diff_id| one.layers.has(diff_id)))
+        self.all.iter().filter(|one| diff_ids.iter().any(|diff_id| one.layers.bytes(diff_id).is_some()))
     }
 
     /// Those that have one of these layers, to copy from; one whose tree is damaged is left out.

@@ -76,17 +76,17 @@ impl<'a> Stock<'a> {
 
     /// Whether a layer need not be read.
     pub fn has(&self, diff_id: &Digest) -> bool {
-        KnownLayers::new(self.store.dir().as_fd(), self.label()).has(diff_id) || self.embedded.has(diff_id)
+        self.stores(diff_id) || self.embedded.bytes(diff_id).is_some()
+    }
+
+    /// Whether the store has a layer.
+    fn stores(&self, diff_id: &Digest) -> bool {
+        KnownLayers::new(self.store.dir().as_fd(), self.label()).has(diff_id)
     }
 
     /// Roots that contents of the image's layers are copied from.
     pub fn shipped(&self, image: &ResolvedImage) -> Arc<Shipped> {
         self.embedded.open(&image.config.diff_ids, &self.road.interrupt)
-    }
-
-    /// Bytes of the contents in the roots that have one of the image's layers.
-    pub fn shipped_bytes(&self, image: &ResolvedImage) -> u64 {
-        self.embedded.bytes(&image.config.diff_ids)
     }
 
     /// On the way into `fetching`.
@@ -125,16 +125,13 @@ impl<'a> Stock<'a> {
 
     /// What an image needs on this host, at most, as far as can be told before its layers are read.
     pub fn needed(&self, image: &ResolvedImage) -> Needed {
-        let unread = (0..image.layer_count()).zip(&image.config.diff_ids);
-        let unread = unread.filter(|(_, diff_id)| !self.has(diff_id));
-        let sum = |blobs: Vec<(Digest, u64)>| blobs.into_iter().map(|(_, bytes)| bytes).sum();
-        let in_store =
-            |diff_id: &Digest| KnownLayers::new(self.store.dir().as_fd(), self.label()).has(diff_id);
-        let copied = image.config.diff_ids.iter().any(|diff_id| !in_store(diff_id) && self.has(diff_id));
+        let layers = || (0..image.layer_count()).zip(&image.config.diff_ids);
+        let unread = layers().filter(|(_, diff_id)| !self.has(diff_id));
+        let copied = layers().filter(|(_, diff_id)| !self.stores(diff_id));
         Needed {
-            fetched: sum(missing(image, |diff_id| self.has(diff_id))),
+            fetched: missing(image, |diff_id| self.has(diff_id)).iter().map(|(_, bytes)| bytes).sum(),
             packed: unread.map(|(index, _)| image.layer_size(index)).sum(),
-            copied: if copied { self.shipped_bytes(image) } else { 0 },
+            copied: copied.filter_map(|(_, diff_id)| self.embedded.bytes(diff_id)).sum(),
         }
     }
 }

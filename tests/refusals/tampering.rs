@@ -209,6 +209,11 @@ const AROUND_IT: &[Change] = &[
         found: &[("/usr/lib/containers/atomic/it/tree.dump.zst", "is missing")],
     },
     Change {
+        what: "the listing of layers",
+        act: |root| rewrite(&root.join(BUNDLE).join("layers.zst"), "no zstd"),
+        found: &[("/usr/lib/containers/atomic/it/layers.zst", "differs from the record")],
+    },
+    Change {
         what: "the record",
         act: |root| sh("sed -i 's/\"none\"/\"embedded\"/' \"$0\"", &root.join(BUNDLE).join("record.json")),
         found: &[("/usr/lib/containers/atomic/it/record.json", "is not the record that embedded.json names")],

@@ -57,7 +57,29 @@ impl Desk {
 
     /// `sysctr` with these arguments, under these words of strace's.
     pub fn sysctr(&self, strace: &[&str], arguments: &str) -> Output {
-        let script = r#"
+        self.command(strace, arguments).run()
+    }
+
+    /// The same, not begun yet.
+    pub fn command(&self, strace: &[&str], arguments: &str) -> Command {
+        let root = self.root.path();
+        let sysctr = self.inside(r#"exec "$@""#).args(strace).arg("chroot").arg(root).arg("/usr/bin/sysctr");
+        sysctr.args(arguments.split(' '))
+    }
+
+    /// A script of a shell where `$root` is the host's root directory and `$state` what outlives a command.
+    pub fn shell(&self, script: &str) -> Output {
+        self.inside(script).run()
+    }
+
+    /// One more image below /images.
+    pub fn add(&self, name: &str, image: &Crafted) {
+        crafted::write(&image.layout(), &self.images.path().join(name));
+    }
+
+    /// This script among the host's mounts; arguments are its own.
+    fn inside(&self, script: &str) -> Command {
+        let mounts = r#"
             root=$1 state=$2 images=$3 host=$4 deployment=$5; shift 5
             mount --bind "$state/etc/$deployment" "$root/etc/containers"
             mount --bind "$state/var" "$root/var/lib/containers"
@@ -69,14 +91,13 @@ impl Desk {
               at=$root/sysroot/ostree/deploy/os/deploy/${etc##*/}.0/etc/containers
               mkdir -p "$at"; mount --bind "$etc" "$at"
             done
-            exec "$@""#;
+            "#;
         let (deployment, host) = self.here;
-        let unshare = ["--mount", "--propagation", "private", "bash", "-euc", script, "desk"];
+        let script = format!("{mounts}{script}");
+        let unshare = ["--mount", "--propagation", "private", "bash", "-euc", &script, "desk"];
         let command = Command::new("unshare").args(unshare);
         let command = command.arg(self.root.path()).arg(self.state.path()).arg(self.images.path());
-        let command = command.arg(self.hosts.path().join(host.to_string())).arg(deployment.to_string());
-        let command = command.args(strace).arg("chroot").arg(self.root.path()).arg("/usr/bin/sysctr");
-        command.args(arguments.split(' ')).run()
+        command.arg(self.hosts.path().join(host.to_string())).arg(deployment.to_string())
     }
 
     /// What `status` says of web.

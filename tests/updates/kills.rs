@@ -13,10 +13,10 @@ use crate::desk::Desk;
 const CALLS: &str = "openat,mkdirat,mkdir,unlinkat,unlink,rmdir,renameat,renameat2,rename,linkat,symlinkat,symlink,fchmod,\
     fchown,fchmodat,fchownat,utimensat,fsetxattr,lsetxattr,write,pwrite64,ftruncate,fsync,syncfs";
 /// Of so many calls a run without `SYSCTR_SOAK` takes one.
-const SAMPLE: usize = 6;
+pub const SAMPLE: usize = 6;
 
 /// Every call of `sysctr` with these arguments that changes files, as its name and how often one thread had made it.
-fn calls(desk: &Desk, arguments: &str) -> Vec<(String, usize)> {
+pub fn calls(desk: &Desk, arguments: &str) -> Vec<(String, usize)> {
     let log = scratch();
     let log = log.path().join("log");
     let trace = ["strace", "-f", "-o", log.to_str().expect("UTF-8"), "-e", CALLS];
@@ -36,7 +36,7 @@ fn calls(desk: &Desk, arguments: &str) -> Vec<(String, usize)> {
     calls.into_iter().collect()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     for dir in ["etc", "var"] {
         // What is bound must stay the same directory.
         let script = r#"rm -rf "$2"; cp -a "$1" "$2""#;

@@ -5,6 +5,7 @@ mod bench;
 mod daemon;
 #[expect(dead_code, reason = "the tests of asking use the rest of it")]
 mod desk;
+mod faults;
 mod histories;
 mod kills;
 #[path = "../registry/proxy.rs"]
@@ -15,6 +16,7 @@ mod kills;
 )]
 mod proxy;
 mod registry;
+mod storing;
 
 use bench::{Bench, version};
 

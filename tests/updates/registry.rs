@@ -11,16 +11,16 @@ use crate::proxy::{Fault, Proxy, Times};
 
 /// This machine in a mount namespace of its own, with another /usr/lib, /run, /etc/containers and /var/lib/containers: its
 /// skopeo is the real one.
-struct Machine {
+pub struct Machine {
     root: Root,
     work: TempDir,
     server: Server,
-    proxy: Proxy,
+    pub proxy: Proxy,
 }
 
 impl Machine {
     /// It embeds version 0 as `web`, whose updates come from the registry.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let server = Server::plain();
         let proxy = Proxy::of(server.port);
         let machine = Self { root: Root::small(), work: scratch(), server, proxy };
@@ -44,26 +44,26 @@ impl Machine {
         machine
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.work.path().join(name)
     }
 
-    fn tag(&self) -> String {
+    pub fn tag(&self) -> String {
         format!("docker://127.0.0.1:{}/web:stable", self.proxy.port)
     }
 
     /// The tag names this version from now on.
-    fn publish(&self, image: &Crafted) {
+    pub fn publish(&self, image: &Crafted) {
         self.server.push(image, "web:stable");
         self.proxy.mend();
     }
 
-    fn sysctr(&self, arguments: &str) -> Output {
+    pub fn sysctr(&self, arguments: &str) -> Output {
         self.sysctr_after("true", arguments)
     }
 
     /// After these words of a shell.
-    fn sysctr_after(&self, before: &str, arguments: &str) -> Output {
+    pub fn sysctr_after(&self, before: &str, arguments: &str) -> Output {
         let script = r#"
             mount -t overlay -o "lowerdir=$1:/usr/lib" overlay /usr/lib; mount -t tmpfs -o mode=755 tmpfs /run
             mount --bind "$2" /etc/containers; mount --bind "$3" /var/lib/containers; eval "$4"; shift 4
@@ -75,14 +75,14 @@ impl Machine {
         command.args(arguments.split(' ')).in_dir(self.work.path()).run()
     }
 
-    fn updated(&self, arguments: &str) -> serde_json::Value {
+    pub fn updated(&self, arguments: &str) -> serde_json::Value {
         let output =
             self.sysctr(&format!("update web --format json {arguments}").trim_end().replace("  ", " "));
         output.expect_ok().json()["containers"][0].clone()
     }
 
     /// What the page of the active generation says.
-    fn page(&self) -> String {
+    pub fn page(&self) -> String {
         let status = self.sysctr("status --format json web").expect_ok().json()["containers"][0].clone();
         let active = status["active"].as_str().expect("a word").to_owned();
         let bundle = match active.as_str() {
@@ -93,12 +93,12 @@ impl Machine {
     }
 }
 
-fn assert_clean(machine: &Machine) {
+pub fn assert_clean(machine: &Machine) {
     let repo = machine.path("var/atomic/.repo");
     Command::new("ostree").args(["fsck", "-q"]).arg(format!("--repo={}", repo.display())).run().expect_ok();
 }
 
-fn layers(image: &Crafted) -> Vec<String> {
+pub fn layers(image: &Crafted) -> Vec<String> {
     image.layers.iter().map(|layer| crafted::digest(layer)).collect()
 }
 
@@ -170,121 +170,6 @@ fn damage_in_what_is_embedded_comes_from_the_registry() {
         }
         machine.proxy.mend();
     }
-}
-
-#[test]
-fn a_check_tells_and_writes_nothing_and_what_was_downloaded_is_not_fetched_again() {
-    let machine = Machine::new();
-    let mut one = version("1").crafted();
-    one.config["config"]["User"] = "0:7".into();
-    machine.publish(&one);
-    let check =
-        || machine.sysctr("update web --check --format json").expect_ok().json()["containers"][0].clone();
-    let checked = check();
-    let top = one.layers[1].len() as u64;
-    assert_eq!(
-        (&checked["update"], &checked["disk_bytes_known"]),
-        (&true.into(), &false.into()),
-        "{checked}"
-    );
-    assert_eq!(
-        (checked["layers"].as_u64(), checked["fetch_bytes"].as_u64()),
-        (Some(2), Some(top)),
-        "{checked}"
-    );
-    assert_eq!(checked["missing_layers"][0]["blob"], layers(&one)[1], "{checked}");
-    assert_eq!(checked["after"]["config"], crafted::digest(&one.config_bytes()), "{checked}");
-    let user = serde_json::json!({"what": "User", "before": null, "after": "0:7"});
-    assert!(checked["changes"].as_array().expect("a list").contains(&user), "{checked}");
-    assert!(!machine.proxy.blobs().contains_key(&layers(&one)[1]), "{:?}", machine.proxy.blobs());
-    let names = |dir: &str| {
-        let entries = std::fs::read_dir(machine.path(dir)).expect("a directory");
-        let mut names: Vec<_> = entries.map(|it| it.expect("an entry").file_name()).collect();
-        names.sort();
-        names
-    };
-    assert_eq!(names("var/atomic"), [".lock"]);
-    // All but the switch.
-    let downloaded = machine.updated("--download-only");
-    assert_eq!(
-        (&downloaded["downloaded"], &downloaded["generation"]),
-        (&true.into(), &serde_json::Value::Null)
-    );
-    assert_eq!(machine.page(), "version 0");
-    machine.sysctr("gc").expect_ok();
-    assert_clean(&machine);
-    let again = machine.updated("--download-only");
-    assert_eq!((&again["downloaded"], &again["stored_bytes"]), (&true.into(), &0.into()), "{again}");
-    let checked = check();
-    let (known, gained) = (&checked["privileges_known"], &checked["privileges_gained"]);
-    assert_eq!((known, gained), (&true.into(), &serde_json::json!(["user 0:7"])), "{checked}");
-    assert_eq!((&checked["disk_bytes"], &checked["fetch_bytes"]), (&0.into(), &0.into()), "{checked}");
-    machine.proxy.mend();
-    machine.updated("");
-    assert_eq!(machine.page(), "version 1");
-    let layer_blobs = layers(&one).iter().filter(|layer| machine.proxy.blobs().contains_key(*layer)).count();
-    assert_eq!(layer_blobs, 0, "{:?}", machine.proxy.blobs());
-    let text = machine.sysctr("update web --check").expect_ok();
-    assert_eq!(text.stdout(), "web: nothing to change\n");
-}
-
-#[test]
-fn images_are_pulled_listed_removed_and_verified() {
-    let machine = Machine::new();
-    let (one, two) = (version("1").crafted(), version("2").crafted());
-    machine.publish(&one);
-    machine.updated("");
-    machine.publish(&two);
-    machine.sysctr(&format!("pull {}", machine.tag())).expect_ok();
-    let list = || machine.sysctr("images list --format json").expect_ok().json()["images"].clone();
-    let config = |image: &Crafted| crafted::digest(&image.config_bytes());
-    let of = |image: &Crafted| {
-        let all = list();
-        let found = all.as_array().expect("a list").iter().find(|it| it["config"] == config(image)).cloned();
-        found.unwrap_or_default()
-    };
-    assert_eq!((&of(&one)["generations"][0], &of(&one)["pulled"]), (&"web.1".into(), &false.into()));
-    assert_eq!(
-        (of(&two)["generations"].as_array().map(Vec::len), &of(&two)["pulled"]),
-        (Some(0), &true.into())
-    );
-    let number = |value: &serde_json::Value| value.as_u64().expect("a number");
-    let (bytes, unshared) = (number(&of(&two)["bytes"]), number(&of(&two)["unshared_bytes"]));
-    assert!(bytes > 500_000 && unshared < 20_000, "busybox is shared: {bytes} {unshared}");
-    let refused = machine.sysctr(&format!("images remove {}", config(&one))).expect_code(1);
-    assert!(refused.stderr().contains("web.1 is made of it, which a deployment"), "{}", refused.story());
-    machine.sysctr(&format!("images info {}", machine.tag())).expect_code(1);
-    machine.sysctr(&format!("images remove {}", config(&two))).expect_ok();
-    assert_eq!(list().as_array().map(Vec::len), Some(1));
-    assert_clean(&machine);
-    // Pulled again, and pruned.
-    machine.sysctr(&format!("pull {}", machine.tag())).expect_ok();
-    let pruned = machine.sysctr("images prune").expect_ok();
-    assert_eq!(pruned.stdout(), format!("removed image {}\n", config(&two)));
-    assert_clean(&machine);
-    let verified = machine.sysctr("images verify --format json").expect_ok().json();
-    assert_eq!(verified["faults"].as_array().map(Vec::len), Some(0), "{verified}");
-    std::fs::write(machine.path("var/atomic/web.1/rootfs/www/index.html"), "other").expect("a damaged file");
-    let verified = machine.sysctr("images verify --format json").expect_code(1);
-    assert_eq!(verified.json()["faults"].as_array().map(Vec::len), Some(1), "{}", verified.story());
-    assert_eq!(verified.json()["hit"][0]["generations"][0], "web.1", "{}", verified.story());
-}
-
-#[test]
-fn what_has_no_room_is_refused_before_anything_is_written() {
-    let machine = Machine::new();
-    machine.publish(&version("1").crafted());
-    let small = "mount -t tmpfs -o size=8m tmpfs /var/lib/containers";
-    let refused = machine.sysctr_after(small, "update web").expect_code(1);
-    let expected = "sysctr: updating container web: it needs about ";
-    assert!(refused.stderr().starts_with(expected), "{}", refused.story());
-    assert!(
-        refused.stderr().contains("free; `sysctr gc` and `sysctr images prune` make room"),
-        "{}",
-        refused.story()
-    );
-    let blobs = machine.proxy.blobs();
-    assert!(layers(&version("1").crafted()).iter().all(|layer| !blobs.contains_key(layer)), "{blobs:?}");
 }
 
 #[test]

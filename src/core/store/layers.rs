@@ -80,9 +80,9 @@ impl Key {
         format!("layer {FORMAT} {} {READING} {entries} {bytes} {label}\n", self.diff_id).into_bytes()
     }
 
-    /// Whether this is the line about the layer that a text begins with.
-    pub(super) fn is_head(&self, line: &[u8]) -> bool {
-        cost_of(line).is_ok_and(|cost| line == self.first_line(cost))
+    /// What the layer costs, by the line about it that a text begins with; `None` if it is another line.
+    pub(super) fn cost(&self, line: &[u8]) -> Option<Cost> {
+        cost_of(line).ok().filter(|cost| line == self.first_line(*cost))
     }
 
     /// The compressed text of a layer that was read.
@@ -111,8 +111,7 @@ impl Key {
         let mut text = BufReader::new(zstd::Decoder::new(text)?).take(MAX_BYTES);
         let mut first = Vec::new();
         text.read_until(b'\n', &mut first)?;
-        let cost = cost_of(&first)?;
-        ensure!(first == self.first_line(cost), "it is about another layer");
+        let cost = self.cost(&first).context("it is about another layer")?;
         let mut diff = text::read(&mut text)?;
         for (_, entry) in &mut diff.added {
             if let Entry::Leaf(Leaf::File { size: 1.., content, .. }) = entry {
@@ -288,4 +287,4 @@ fn is_dead(objects: &Objects, dir: &OwnedFd, name: &str) -> Result<bool> {
 
 #[cfg(test)]
 #[path = "layers_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -12,13 +12,14 @@ use super::*;
 use crate::image::ResolvedImage;
 use crate::image::flatten::{Flattened, LeftOut, Limits, Odd, flatten};
 use crate::image::testing::{Heard, LIMITS, Layout, Tar, tagged};
-use crate::store::contents::{ObjectContents, ObjectStore};
+use crate::store::contents::{Copying, ObjectContents, ObjectStore};
 use crate::store::object::{FileKind, file_checksum};
 use crate::store::repo::{Durability, RepoMode};
+use crate::store::shipped::Shipped;
 use crate::tree::{ContentId, Node, dump};
 
 /// A repository as `ostree init` makes it.
-fn repo() -> tempfile::TempDir {
+pub(in crate::store) fn repo() -> tempfile::TempDir {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     for name in ["objects", "tmp", "extensions"] {
         fs::create_dir(dir.path().join(name)).unwrap();
@@ -26,7 +27,7 @@ fn repo() -> tempfile::TempDir {
     dir
 }
 
-fn store(repo: &Path) -> Arc<ObjectStore> {
+pub(in crate::store) fn store(repo: &Path) -> Arc<ObjectStore> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let fd = rustix::fs::open(repo, flags, Mode::empty()).unwrap();
     Arc::new(ObjectStore::new(Objects::begin(&fd, RepoMode::Archive).unwrap(), 2).unwrap())
@@ -41,12 +42,26 @@ fn entries(repo: &Path) -> Vec<PathBuf> {
 }
 
 /// What comes of an image: its tree, what was left out, what is odd, and the object of each name of a file.
-type Seen = (Vec<u8>, Vec<LeftOut>, Vec<Odd>, Vec<Digest>);
+pub(in crate::store) type Seen = (Vec<u8>, Vec<LeftOut>, Vec<Odd>, Vec<Digest>);
 
 /// Imports an image as a compose does.
 fn import(repo: &Path, image: &ResolvedImage, label: Option<&[u8]>, limits: Limits) -> Result<Seen, String> {
+    import_with(repo, image, label, limits, None)
+}
+
+/// The same as an update does, which may copy from these roots.
+pub(in crate::store) fn import_with(
+    repo: &Path,
+    image: &ResolvedImage,
+    label: Option<&[u8]>,
+    limits: Limits,
+    shipped: Option<Shipped>,
+) -> Result<Seen, String> {
     let store = store(repo);
-    let contents = ObjectContents::new(&store, label);
+    let mut contents = ObjectContents::new(&store, label);
+    if let Some(shipped) = shipped {
+        contents = contents.copying(Arc::new(shipped), Copying::WhenNeeded);
+    }
     let flat = flatten(image, limits, &contents, &Heard::default()).map_err(|error| format!("{error:#}"))?;
     store.settle().unwrap();
     let Flattened { tree, left_out, odd } = flat;
@@ -68,7 +83,7 @@ fn import(repo: &Path, image: &ResolvedImage, label: Option<&[u8]>, limits: Limi
 }
 
 /// An image for each name, of these tar streams.
-fn images<const N: usize>(all: [(&str, Vec<&[u8]>); N]) -> (Layout, [ResolvedImage; N]) {
+pub(in crate::store) fn images<const N: usize>(all: [(&str, Vec<&[u8]>); N]) -> (Layout, [ResolvedImage; N]) {
     let mut layout = Layout::new();
     let listed: Vec<_> = all.iter().map(|(name, tars)| tagged(layout.image("amd64", tars), name)).collect();
     layout.index(&listed);
@@ -78,13 +93,13 @@ fn images<const N: usize>(all: [(&str, Vec<&[u8]>); N]) -> (Layout, [ResolvedIma
 }
 
 /// Overwrites all layers.
-fn spoil(layout: &Layout) {
+pub(in crate::store) fn spoil(layout: &Layout) {
     for (name, bytes) in layout.files.iter().filter(|(_, bytes)| !bytes.starts_with(b"{")) {
         fs::write(layout.path().join(name), vec![0; bytes.len()]).unwrap();
     }
 }
 
-fn mend(layout: &Layout) {
+pub(in crate::store) fn mend(layout: &Layout) {
     layout.write();
 }
 
@@ -309,7 +324,7 @@ fn named() -> impl Strategy<Value = String> {
     proptest::collection::vec("[abc]", 1..4).prop_map(|parts| parts.join("/"))
 }
 
-fn layer() -> impl Strategy<Value = Vec<u8>> {
+pub(in crate::store) fn layer() -> impl Strategy<Value = Vec<u8>> {
     let step = prop_oneof![
         2 => named().prop_map(Step::Remove),
         1 => named().prop_map(Step::Clear),

@@ -98,7 +98,8 @@ impl<S: ContentStore> ContentStore for Listed<'_, S> {
 #[derive(Debug, Clone)]
 pub struct Listing {
     bytes: Arc<[u8]>,
-    frames: BTreeMap<Digest, Range<usize>>,
+    /// Where a layer is, and the bytes that it unpacks to.
+    frames: BTreeMap<Digest, (Range<usize>, u64)>,
 }
 
 impl Listing {
@@ -108,33 +109,34 @@ impl Listing {
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let Ok(length) = zstd::zstd_safe::find_frame_compressed_size(rest) else { break };
             let Some(frame) = rest.get(..length).filter(|frame| !frame.is_empty()) else { break };
-            if let Some(diff_id) = layer_of(frame) {
-                frames.insert(diff_id, at..at + length);
+            if let Some((diff_id, bytes)) = layer_of(frame) {
+                frames.insert(diff_id, (at..at + length, bytes));
             }
             at += length;
         }
         Self { bytes: bytes.into(), frames }
     }
 
-    /// Whether it has the layer.
-    pub fn has(&self, diff_id: &Digest) -> bool {
-        self.frames.contains_key(diff_id)
+    /// The bytes that a layer unpacks to, if it has the layer.
+    pub fn bytes(&self, diff_id: &Digest) -> Option<u64> {
+        self.frames.get(diff_id).map(|(_, bytes)| *bytes)
     }
 
     /// The layer as reading it as number `layer` would give it; the numbers of its contents are others.
     pub(super) fn layer(&self, layer: u16, diff_id: &Digest) -> Option<ReadLayer> {
-        let frame = self.bytes.get(self.frames.get(diff_id)?.clone())?;
+        let frame = self.bytes.get(self.frames.get(diff_id)?.0.clone())?;
         let mut ordinals = 0..;
         let id = || Ok(ContentId { layer, ordinal: ordinals.next().context("it has too many files")? });
         key(diff_id).read_text(frame, id).ok()
     }
 }
 
-/// What the frame is about, by its first line.
-fn layer_of(frame: &[u8]) -> Option<Digest> {
+/// What the frame is about, by its first line, and the bytes that this unpacks to.
+fn layer_of(frame: &[u8]) -> Option<(Digest, u64)> {
     let mut line = String::new();
     let decoder = zstd::Decoder::new(frame).ok()?;
     BufReader::new(decoder.take(MAX_HEAD)).read_line(&mut line).ok()?;
     let diff_id = line.split(' ').nth(2)?.parse().ok()?;
-    key(&diff_id).is_head(line.as_bytes()).then_some(diff_id)
+    let cost = key(&diff_id).cost(line.as_bytes())?;
+    Some((diff_id, cost.bytes))
 }

@@ -73,3 +73,7 @@ impl Shipped {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "shipped_tests.rs"]
+mod tests;

@@ -165,15 +165,19 @@ impl Changing {
     /// When it could not be done; the message is for the user.
     pub fn act(self) -> Result<()> {
         let host = Host::this();
-        let _lock = Lock::take(&host, &self.doing())?;
+        let this = match self {
+            Self::Images(images) if images.only_looks() => return images.act(&host, &Interrupt::default()),
+            changing => changing,
+        };
+        let _lock = Lock::take(&host, &this.doing())?;
         let interrupt = Interrupt::install()?;
-        if let Self::Update { names, all, check: true, how, output, .. } = self {
+        if let Self::Update { names, all, check: true, how, output, .. } = this {
             let names = if all { list::updatable()? } else { names };
             return check_each(&host, &names, &how.request(&interrupt), output);
         }
         switch::recover(&host)?;
         let switch = |name| Switch { host: &host, name, failure: Failure::LeadsBack, interrupt: &interrupt };
-        match self {
+        match this {
             Self::Update { names, all, download_only, how, output, check: _ } => {
                 let names = if all { list::updatable()? } else { names };
                 let extent = if download_only { Extent::Download } else { Extent::Whole };

@@ -106,7 +106,12 @@ pub enum Images {
 }
 
 impl Images {
-    /// Does what was asked. The caller holds the lock.
+    /// Whether nobody need wait for it.
+    pub fn only_looks(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Info { .. })
+    }
+
+    /// Does what was asked. The caller holds the lock, unless it only looks.
     ///
     /// # Errors
     /// When it could not be done, or something is damaged; the message is for the user.
