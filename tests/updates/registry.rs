@@ -173,6 +173,28 @@ fn damage_in_what_is_embedded_comes_from_the_registry() {
 }
 
 #[test]
+fn what_the_store_can_not_read_of_its_layers_comes_from_the_registry() {
+    let machine = Machine::new();
+    std::fs::remove_file(machine.root.bundle("web").join("layers.zst")).expect("a listing");
+    machine.publish(&version("1").crafted());
+    machine.updated("");
+    let entries =
+        std::fs::read_dir(machine.path("var/atomic/.repo/extensions/sysctr/layers")).expect("layers");
+    let entries: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    assert_eq!(entries.len(), 2);
+    for entry in entries {
+        std::fs::write(entry, "damaged").expect("an entry");
+    }
+    let two = version("2").crafted();
+    machine.publish(&two);
+    machine.updated("");
+    assert_eq!(machine.page(), "version 2");
+    let asked = machine.proxy.blobs();
+    assert!(layers(&two).iter().all(|layer| asked.get(layer) == Some(&1)), "{asked:?}");
+    assert_clean(&machine);
+}
+
+#[test]
 fn a_layer_of_which_less_is_known_than_an_image_shows_is_fetched_again() {
     let machine = Machine::new();
     // Of the base's page no object is kept: this one hides it.

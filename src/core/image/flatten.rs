@@ -123,8 +123,8 @@ fn put_together<S: ContentStore>(
         }
     }
     let recalled: BTreeSet<_> = diffs.keys().copied().collect();
-    let missing = |index: &usize| !recalled.contains(index) && !job.image.has_layer(*index);
-    if let Some(index) = (0..job.image.layer_count()).find(missing) {
+    let left_out = |index: &usize| !recalled.contains(index) && job.image.is_left_out(*index);
+    if let Some(index) = (0..job.image.layer_count()).find(left_out) {
         return Ok(Made::Lacks([index].into()));
     }
     read_layers(job, threads, &mut diffs)?;

@@ -170,6 +170,15 @@ impl ResolvedImage {
         digest.is_none_or(|digest| layout::look(&self.origin, name, &digest, *size).is_ok())
     }
 
+    /// Whether an empty file stands for a layer that has bytes: somebody who fetched the image counted on knowing it.
+    ///
+    /// # Panics
+    /// When there is no layer of that number.
+    pub fn is_left_out(&self, index: usize) -> bool {
+        let LayerBlob { name, size, .. } = &self.layers[index];
+        *size > 0 && self.origin.size(name).is_ok_and(|found| found == Some(0))
+    }
+
     /// Digest of a layer's bytes as they lie there; a docker-archive tells none.
     ///
     /// # Panics
