@@ -57,7 +57,9 @@ const COMPOSE: &[&str] = &[
 const HOST: &[&str] = &[
     "note",
     "durable",
+    "copy",
     "active",
+    "host_files",
     "runtime",
     "cgroup",
     "payload",
@@ -87,6 +89,7 @@ const HOST: &[&str] = &[
     "kept",
     "make",
     "switch",
+    "deployments",
     "update",
     "rollback",
     "collect",

@@ -3,6 +3,7 @@
 //! A generation has its bundle in `/var`, and in `/etc`, which belongs to one deployment of the host, its unit and what this
 //! file describes. So a host rollback brings back the containers that the host had.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::name::ContainerName;
 use crate::place;
+use crate::record::Placed;
 
 /// `NAME.N`: the N-th update of a container on this host, from 1. Numbers only grow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +74,9 @@ pub struct Generation {
     pub image: String,
     /// The image configuration's digest.
     pub config: Digest,
+    /// Values that were given on this host (`--set`), by this update and those before it. They outlive an update of the host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
 }
 
 /// What a host embedded under a container's name.
@@ -106,6 +111,61 @@ pub enum Tried {
     New,
     /// One that was, and is returned to.
     Known,
+}
+
+/// `host-files.json`: what a generation has on the host beside its units. Contents lie in its bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFiles {
+    /// Format version.
+    pub version: u32,
+    /// By path relative to the host's root.
+    pub files: BTreeMap<Utf8PathBuf, Placed>,
+    /// Where they may take the place of the host's own (`allow_conflicts`).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed: BTreeSet<Utf8PathBuf>,
+}
+
+/// `written.json`: the files of the host that differ from what it had before updates of one container. Written before any of
+/// them is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Format version.
+    pub version: u32,
+    /// Whose they are; none: they are being changed.
+    pub of: Option<Whose>,
+    /// By path relative to the host's root.
+    pub files: BTreeMap<Utf8PathBuf, Overwritten>,
+}
+
+/// Whose host files are in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Whose {
+    /// The host image's.
+    Embedded,
+    /// This generation's.
+    Generation(NonZeroU64),
+}
+
+/// One file that an update wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overwritten {
+    /// What may lie there if nobody else changed it; nothing is one of them while it is being written or removed.
+    pub known: Vec<Option<Placed>>,
+    /// What it gives way to.
+    pub before: Before,
+}
+
+/// What lay at a path before an update wrote there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Before {
+    /// What the host image has in `/usr/etc`, a file or nothing, whichever host image that is by then.
+    Image,
+    /// Nothing.
+    Nothing,
+    /// A file or link of which a copy lies beside `written.json` ([`crate::place::put_aside`]).
+    Kept,
 }
 
 #[cfg(test)]
@@ -145,6 +205,7 @@ mod tests {
                 record: digest,
                 image: "oci:web".into(),
                 config: digest,
+                set: [("A".to_owned(), "1".to_owned())].into(),
             };
             assert_eq!(from_json::<Generation>(&to_json(&generation), "it").unwrap(), generation);
         }

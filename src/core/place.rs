@@ -93,6 +93,28 @@ pub const HOLD: &str = "hold";
 /// In a generation's directory: units and links as they come below a unit directory.
 pub const UNITS: &str = "units";
 
+/// In a generation's directory: what it has on the host beside its units ([`crate::generation::HostFiles`]).
+pub const HOST_FILES_JSON: &str = "host-files.json";
+/// In a generation's bundle: the contents of those, by their paths.
+pub const HOST_FILES: &str = "host-files";
+/// In a generation's bundle: what systemd-tmpfiles copies and mount units bind, by the path that it gets.
+pub const SEEDS: &str = "seeds";
+
+/// Below [`ACTIVE_DIR`]: what updates of a container wrote over the host's own files ([`crate::generation::Written`]), and copies
+/// of what was there.
+pub fn written_dir(name: &ContainerName) -> Utf8PathBuf {
+    Utf8Path::new(ACTIVE_DIR).join(format!(".{name}{WRITTEN}"))
+}
+
+/// The container that a name in [`ACTIVE_DIR`] is such a directory of.
+pub fn written_by(file: &str) -> Option<ContainerName> {
+    file.strip_prefix('.')?.strip_suffix(WRITTEN)?.parse().ok()
+}
+
+const WRITTEN: &str = ".files";
+/// In such a directory: the document.
+pub const WRITTEN_JSON: &str = "written.json";
+
 /// The container's directory, relative to the target's root.
 pub fn bundle(name: &ContainerName) -> Utf8PathBuf {
     Utf8PathBuf::from(EMBEDDED_DIR).join(name.as_str())

@@ -16,7 +16,7 @@ use crate::active::host::Host;
 use crate::lock::Lock;
 use crate::run::Waiting;
 use crate::verify::{Mode, config};
-use crate::{exec, health, list, logs, run, status, stop, verify};
+use crate::{exec, health, host_files, list, logs, run, status, stop, verify};
 pub use changing::Changing;
 
 /// Runs, updates and rolls back the system containers of this host.
@@ -105,6 +105,12 @@ pub enum Verb {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Bring a container's host files to what is active; a unit calls it at boot
+    #[command(hide = true)]
+    Settle {
+        /// Container
+        name: ContainerName,
+    },
     /// Verbs that change containers.
     #[command(flatten)]
     Changing(Changing),
@@ -189,6 +195,8 @@ impl Cli {
             Verb::Logs { name, lines, output } => logs::logs(&name, &lines.journalctl(output)),
             Verb::Verify { names, config: true, output, .. } => verify_config(&names, output),
             Verb::Verify { names, repair, output, .. } => verify(&names, repair, output),
+            // Nothing else changes containers before sysinit.target, and the lock may lie on what is not mounted yet.
+            Verb::Settle { name } => host_files::settle_and_tell(&Host::this(), &name),
             Verb::Changing(changing) => changing.act(),
         }
     }

@@ -44,7 +44,7 @@ pub fn remove(path: &Utf8Path) -> Result<()> {
 
 fn there_or_not(removed: std::io::Result<()>) -> std::io::Result<()> {
     match removed {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
         other => other,
     }
 }

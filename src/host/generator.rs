@@ -13,9 +13,11 @@ use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::record::{Placed, Record};
 
+use crate::active;
 use crate::active::decision::Choice;
 use crate::active::host::{self, Host};
 use crate::durable::{self, make_parent};
+use crate::host_files::{self, Due};
 
 /// Where the lines of generations go, relative to the root: above those of /usr/lib (tmpfiles.d(5)).
 const TMPFILES: &str = "run/tmpfiles.d";
@@ -41,6 +43,11 @@ pub fn generate(host: &Host, units: &Utf8Path) -> Result<()> {
     for name in switched {
         let done = one(host, &name, &embedded, units)
             .with_context(|| format!("generating the unit of container {name}"));
+        failed = failed.or(done.err());
+    }
+    for name in host_files::names(host)? {
+        let done = settling(host, &name, units)
+            .with_context(|| format!("generating the unit for the host files of container {name}"));
         failed = failed.or(done.err());
     }
     failed.map_or(Ok(()), Err)
@@ -70,16 +77,44 @@ fn one(
     }
 }
 
-/// The generation whose unit counts.
+/// The generation whose unit counts. What can't be used has no unit; `sysctr run` says why.
 fn active(host: &Host, name: &ContainerName) -> Result<Option<GenerationName>> {
-    let named = |number| GenerationName::new(name, number);
-    let facts = host.facts(name)?;
-    // What can't be used has no unit; `sysctr run` says why.
-    let decision = facts.decide(|number| host.described(&named(number)).map(|(_, known)| known));
-    Ok(decision.ok().and_then(|decision| match decision.choice {
-        Choice::Embedded => None,
-        Choice::Generation(number) => Some(named(number)),
-    }))
+    Ok(match active::chosen(host, name)? {
+        Ok(Choice::Generation(number)) => Some(GenerationName::new(name, number)),
+        Ok(Choice::Embedded) | Err(_) => None,
+    })
+}
+
+/// A unit that brings host files to what is active, where a cut or an update of the host left them otherwise: nothing may be written
+/// by a generator. It comes before the container.
+fn settling(host: &Host, name: &ContainerName, units: &Utf8Path) -> Result<()> {
+    let mounts = match host_files::due(host, name)? {
+        Due::Nothing => return Ok(()),
+        Due::Back => String::new(),
+        Due::Forward => format!("RequiresMountsFor=/{}\n", place::GENERATIONS_DIR),
+    };
+    let unit = format!("sysctr-settle@{name}.service");
+    let text = format!(
+        "# Made by sysctr-generator\n\
+         [Unit]\n\
+         Description=Host files of container {name}\n\
+         DefaultDependencies=no\n\
+         {mounts}\
+         After=systemd-remount-fs.service\n\
+         Before=sysinit.target {}\n\
+         Conflicts=shutdown.target\n\
+         Before=shutdown.target\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n\
+         ExecStart=/{} settle {name}\n",
+        name.unit(),
+        place::LAUNCHER,
+    );
+    write(&units.join(&unit), text.as_bytes())?;
+    let link = units.join("sysinit.target.wants").join(&unit);
+    make_parent(&link)?;
+    symlink(format!("../{unit}"), &link).with_context(|| format!("making link {link}"))
 }
 
 /// Units and links that only this container's embedded form has, and its generation lacks, must not count: a link to /dev/null of the same name takes

@@ -1,32 +1,44 @@
 //! The running host as the preparation of a container sees it.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sysctr_core::arch::Architecture;
 use sysctr_core::exports::host_files::{Lies, Rights};
+use sysctr_core::generation::GenerationName;
 use sysctr_core::inspection::Inspected;
 use sysctr_core::interrupt::Interrupt;
+use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Found, Ground};
+use sysctr_core::placement::{Etc, Found, Ground};
 use sysctr_core::prepare::{Kind, Target};
+use sysctr_core::record::Record;
 use sysctr_core::scan::{self, Label, Scan};
 use sysctr_core::settings::AbsolutePath;
 use sysctr_core::tree::{ImageTree, Mtime, Stat};
 
+use crate::active::decision::Link;
 use crate::active::host::{self, Host};
 use crate::durable;
 
 /// An ELF file's header tells what it is for within these bytes (elf(5)).
 const ELF_BYTES: usize = 20;
+/// How names of files in the directory of generations end that tell the seeds of a container.
+const SEEDS: &str = ".seeds";
 
 impl Target for Host {
     fn lies(&self, path: &Utf8Path) -> Result<Lies> {
+        // What OSTree keeps there is what `/etc` was made from, and `/etc` is what counts here.
+        if path == "usr/etc" || path.starts_with("var") && self.is_seed(path)? {
+            return Ok(Lies::Nothing);
+        }
         Ok(self.probe(path)?.into())
     }
 
@@ -58,6 +70,11 @@ impl Target for Host {
             Err(error) if missing(&error) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("looking at {path}")),
         }
+    }
+
+    /// In the bundle, which is read-only like `/usr`.
+    fn factory(&self, bundle: &Utf8Path) -> Utf8PathBuf {
+        bundle.join(place::SEEDS)
     }
 }
 
@@ -130,6 +147,60 @@ fn missing(error: &std::io::Error) -> bool {
 }
 
 impl Host {
+    /// What containers have put on this host: what is embedded, as it lies in `/etc`, and what the generations that were switched to
+    /// brought. What lies in /var stays whatever is switched to.
+    ///
+    /// # Errors
+    /// When what is embedded can't be read. A generation that can't be read has put nothing there.
+    pub fn standing(&self) -> Result<BTreeMap<ContainerName, Record>> {
+        let embedded = self.embedded_records()?.into_iter();
+        let mut standing: BTreeMap<_, _> =
+            embedded.map(|(name, record)| (name, Etc::Host.relocate(record))).collect();
+        for (name, numbers) in self.generations()? {
+            for number in numbers {
+                let Ok(opened) = self.generation(&GenerationName::new(&name, number)) else { continue };
+                let mut record = opened.record;
+                if self.link(&name) != Link::To(number) {
+                    record.placed.clear();
+                }
+                match standing.entry(name.clone()) {
+                    Entry::Vacant(entry) => drop(entry.insert(record)),
+                    Entry::Occupied(mut entry) => {
+                        entry.get_mut().placed.extend(record.placed);
+                        entry.get_mut().made.extend(record.made);
+                    }
+                }
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Where it is told which paths below /var host files of a container ever had: one a line.
+    pub fn seeds_file(&self, name: &ContainerName) -> Utf8PathBuf {
+        self.generations_dir().join(format!(".{name}{SEEDS}"))
+    }
+
+    /// Those paths, absolute.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn seeds(&self, name: &ContainerName) -> Result<BTreeSet<String>> {
+        let text = host::read(&self.seeds_file(name))?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
+    }
+
+    fn is_seed(&self, path: &Utf8Path) -> Result<bool> {
+        for file in host::names(&self.generations_dir())? {
+            let name = file.strip_prefix('.').and_then(|file| file.strip_suffix(SEEDS));
+            if let Some(Ok(name)) = name.map(str::parse)
+                && self.seeds(&name)?.contains(&format!("/{path}"))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The architecture that the host is for: systemd's.
     ///
     /// # Errors

@@ -1,16 +1,18 @@
 //! A new generation, made beside everything that runs: objects into the store, a bundle beside the others, its description into
 //! `/etc`. Nothing of it is active before it is switched to.
 
+mod brought;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::container::{self, Subject};
 use sysctr_core::digest::Digest;
-use sysctr_core::generation::{Generation, GenerationName, Origin, Trial, Tried};
+use sysctr_core::generation::{Generation, GenerationName, HostFiles, Origin, Trial, Tried};
 use sysctr_core::image::flatten::{Limits, Progress, flatten};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
@@ -28,6 +30,7 @@ use crate::active::decision::Link;
 use crate::active::host::{self, Host};
 use crate::durable::{clear, make_parent, open_dir, sync_dir, write_new, write_synced};
 use crate::kept;
+use brought::HostThings;
 
 /// In the directory of generations: what is being made; nobody looks at it.
 pub const STAGING: &str = ".staging";
@@ -46,6 +49,8 @@ pub struct Making<'a> {
     pub embedded: Option<&'a Record>,
     /// What it will be called.
     pub name: &'a GenerationName,
+    /// Values that were given on this host.
+    pub set: &'a BTreeMap<String, String>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -55,6 +60,7 @@ struct Described {
     record: Record,
     files: BTreeMap<String, Vec<u8>>,
     outside: Outside,
+    host_files: HostFiles,
 }
 
 impl Described {
@@ -64,7 +70,14 @@ impl Described {
         let texts =
             self.outside.texts.iter().map(|(path, bytes)| (kept::inside(kept::ETC, path), bytes.clone()));
         let description = (kept::inside(kept::ETC, place::GENERATION_JSON), to_json(generation));
-        let files = bundle.chain(texts).chain([description]).map(|(path, bytes)| (path, Kept::File(bytes)));
+        let host_files = Some(&self.host_files).filter(|host_files| !host_files.files.is_empty());
+        let host_files =
+            host_files.map(|files| (kept::inside(kept::ETC, place::HOST_FILES_JSON), to_json(files)));
+        let files = bundle
+            .chain(texts)
+            .chain([description])
+            .chain(host_files)
+            .map(|(path, bytes)| (path, Kept::File(bytes)));
         let links = self.outside.links.iter();
         let links = links.map(|(path, text)| (kept::inside(kept::ETC, path), Kept::Link(text.clone())));
         files.chain(links).collect()
@@ -102,12 +115,14 @@ impl Making<'_> {
         let contents =
             ObjectContents::new(&store, self.label).copying(Arc::clone(&self.shipped), Copying::WhenNeeded);
         let flattened = flatten(subject.image, self.limits, &contents, progress)?;
-        let records = self.host.embedded_records()?;
+        let records = self.host.standing()?;
         let target = Without { target: self.host, records: &records };
         let mut prepared = subject.prepare(&flattened.tree, &target, &|id, max| contents.read(id, max))?;
         prepared.warnings.extend(close_root(&mut prepared.config_json)?);
         let left_out = container::left_out(&flattened.left_out);
-        let draft = subject.draft(flattened.tree, Root::Made, left_out, &prepared)?;
+        let mut draft = subject.draft(flattened.tree, Root::Made, left_out, &prepared)?;
+        let things = HostThings::take(&mut draft, self.name, &|id, max| contents.read(id, max))?;
+        prepared.warnings.extend(things.check(self.host, &draft, &records)?);
         self.refuse(subject, &draft)?;
         store.settle()?;
         let staged = tree::stage(&draft.tree, &contents, self.label, &|| Ok(()))?;
@@ -118,8 +133,8 @@ impl Making<'_> {
         self.store.set_ref(&name.to_string(), &commit)?;
         store.remember(&commit.hex());
         let placing = Placing { host: self.host, name, phase: subject.settings.unit.phase };
-        let described = placing.bundle(self.store, root, draft)?;
-        let generation = placing.generation(subject, &described.record, self.embedded);
+        let described = placing.bundle(self.store, root, draft, things)?;
+        let generation = self.generation(subject, &described.record);
         let files = described.kept(&generation);
         kept::keep(self.store, store.objects(), name, &files, self.label, &lock)?;
         placing.describe(&generation, &described)?;
@@ -127,19 +142,21 @@ impl Making<'_> {
         Ok(Made { name: name.clone(), warnings: prepared.warnings, stored: published.bytes, config })
     }
 
+    /// What describes it.
+    fn generation(&self, subject: &Subject<'_>, record: &Record) -> Generation {
+        Generation {
+            version: VERSION,
+            bundle: self.name.bundle(),
+            origin: self.embedded.map_or(Origin::None, |record| Origin::Embedded(record.origin)),
+            record: Digest::of(&to_json(record)),
+            image: subject.reference.to_string(),
+            config: record.image.config,
+            set: self.set.clone(),
+        }
+    }
+
     /// What no update can change on a running host.
     fn refuse(&self, subject: &Subject<'_>, draft: &Draft) -> Result<()> {
-        let ours = |path: &&Utf8PathBuf| {
-            [place::UNIT_DIR, place::PRESET_DIR, place::TMPFILES_DIR].iter().any(|dir| path.starts_with(dir))
-        };
-        let paths = || draft.placed.iter().map(|(path, _)| path);
-        let directories = draft.directories.iter().map(|(path, _)| path);
-        if let Some(path) = paths().chain(directories).find(|path| !ours(path)) {
-            bail!(
-                "the image brings /{path} for the host, which only a compose of the host image can place; \
-                 compose a new host image with it"
-            );
-        }
         if subject.settings.unit.phase == Phase::Early && !self.host.is_var_there_early()? {
             bail!(
                 "it starts before /var is mounted, which is a file system of its own here and would hold the update; compose a \
@@ -150,7 +167,8 @@ impl Making<'_> {
             return Ok(());
         }
         // A unit in a generator's directory hides the distribution's.
-        for path in paths().filter(|path| path.parent() == Some(Utf8Path::new(place::UNIT_DIR))) {
+        let paths = draft.placed.iter().map(|(path, _)| path);
+        for path in paths.filter(|path| path.parent() == Some(Utf8Path::new(place::UNIT_DIR))) {
             let embedded = self.embedded.is_some_and(|record| record.placed.contains_key(path));
             let foreign = [
                 self.host.path(path),
@@ -210,6 +228,20 @@ fn number_of(host: &Host, name: &str) -> Result<u64> {
     text.trim().parse().with_context(|| format!("reading {path}: {text:?} is no number"))
 }
 
+/// Remembers for ever what systemd-tmpfiles will have made of the image's host files: it stays when the container goes, and must not
+/// stand in the way when it comes back.
+fn remember_seeds(host: &Host, record: &Record) -> Result<()> {
+    let seeds = record.made.iter().filter(|(_, made)| made.host_file.is_some()).map(|(path, _)| path.clone());
+    let mut all = host.seeds(&record.name)?;
+    let before = all.len();
+    all.extend(seeds);
+    if all.len() == before {
+        return Ok(());
+    }
+    let text: String = all.iter().map(|path| format!("{path}\n")).collect();
+    write_synced(&host.seeds_file(&record.name), text.as_bytes(), 0o600)
+}
+
 /// Where the parts of one generation go.
 struct Placing<'a> {
     host: &'a Host,
@@ -224,6 +256,7 @@ impl Placing<'_> {
         store: &OwnRepo,
         root: sysctr_core::store::object::DirRef,
         draft: Draft,
+        things: HostThings,
     ) -> Result<Described> {
         let home = self.host.generations_dir();
         let number = number_file(self.host, self.name.container.as_str());
@@ -237,18 +270,24 @@ impl Placing<'_> {
         let dir = open_dir(&staging)?;
         store.check_out(root, &dir, place::ROOTFS)?;
         let Draft { mut record, mut files, stats, placed, .. } = draft;
-        ensure!(stats.is_empty(), "the image brings files for its bundle that only a compose can place");
         let outside = self.outside(placed, &mut record)?;
+        record.placed.extend(things.files.files.clone());
         record.files = files.iter().map(|(file, bytes)| (file.clone(), Digest::of(bytes))).collect();
         files.insert(place::RECORD_JSON.to_owned(), to_json(&record));
         for (file, bytes) in &files {
-            write_new(&staging.join(file), bytes, 0o644)?;
+            let path = staging.join(file);
+            write_new(&path, bytes, 0o644)?;
+            if let Some(stat) = stats.get(file) {
+                crate::host_files::set(&path, stat).with_context(|| format!("writing {path}"))?;
+            }
         }
+        things.write(&staging)?;
+        remember_seeds(self.host, &record)?;
         rustix::fs::syncfs(&dir).with_context(|| format!("flushing {staging}"))?;
         let bundle = home.join(self.name.to_string());
         std::fs::rename(&staging, &bundle).with_context(|| format!("renaming {staging} to {bundle}"))?;
         sync_dir(&home)?;
-        Ok(Described { record, files, outside })
+        Ok(Described { record, files, outside, host_files: things.files })
     }
 
     /// What an embedded container has below /usr: texts and links of this generation, by their path in its directory.
@@ -291,23 +330,11 @@ impl Placing<'_> {
         Ok(outside)
     }
 
-    /// What describes it.
-    fn generation(&self, subject: &Subject<'_>, record: &Record, embedded: Option<&Record>) -> Generation {
-        Generation {
-            version: VERSION,
-            bundle: self.name.bundle(),
-            origin: embedded.map_or(Origin::None, |record| Origin::Embedded(record.origin)),
-            record: Digest::of(&to_json(record)),
-            image: subject.reference.to_string(),
-            config: record.image.config,
-        }
-    }
-
     /// Writes the generation's directory in `/etc` beside and renames it into place.
     fn describe(
         &self,
         generation: &Generation,
-        Described { outside: Outside { texts, links }, .. }: &Described,
+        Described { outside: Outside { texts, links }, host_files, .. }: &Described,
     ) -> Result<()> {
         let active = self.host.active_dir();
         let doing = |path: &Utf8Path| format!("making {path}");
@@ -319,6 +346,9 @@ impl Placing<'_> {
         // Born on trial: one that a cut-off program never switched to is told from one that was.
         let trial = trial(self.host, &self.name.container, Tried::New)?;
         write_new(&beside.join(place::TRIAL_JSON), &to_json(&trial), 0o644)?;
+        if !host_files.files.is_empty() {
+            write_new(&beside.join(place::HOST_FILES_JSON), &to_json(host_files), 0o644)?;
+        }
         for (path, bytes) in texts {
             let path = beside.join(path);
             make_parent(&path)?;

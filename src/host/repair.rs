@@ -24,7 +24,7 @@ use sysctr_core::store::own_repo::OwnRepo;
 use crate::active::host::{self, Host};
 use crate::durable::{clear, make_parent, open_dir, sync_dir, write_new};
 use crate::make::STAGING;
-use crate::{active, kept, runtime, systemd};
+use crate::{active, copy, kept, runtime, systemd};
 
 /// What is made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +105,7 @@ impl Repair<'_> {
                 write_new(&staging.join(file), bytes, 0o644)?;
             }
         }
+        keep_host_things(&bundle, &staging)?;
         rustix::fs::syncfs(&dir).with_context(|| format!("flushing {staging}"))?;
         exchange(&staging, &bundle)?;
         sync_dir(&home)?;
@@ -174,6 +175,18 @@ impl Repair<'_> {
         sync_dir(&self.host.active_dir())?;
         clear(&beside)
     }
+}
+
+/// The store does not have what an image brings for its host: it stays as it is.
+fn keep_host_things(bundle: &Utf8Path, staging: &Utf8Path) -> Result<()> {
+    for dir in [place::HOST_FILES, place::SEEDS] {
+        let (from, to) = (bundle.join(dir), staging.join(dir));
+        if from.is_dir() {
+            std::fs::create_dir(&to).with_context(|| format!("making {to}"))?;
+            copy::tree(&open_dir(&from)?, &open_dir(&to)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes what was made to its place; what was there is where that was made.

@@ -11,6 +11,7 @@ use sysctr_core::place;
 use crate::active::decision::Link;
 use crate::active::host::Host;
 use crate::durable::{self, sync_dir, write_synced};
+use crate::host_files;
 use crate::make;
 use crate::switch::{Switch, Switched, To, called, would_run};
 use crate::{active, etc, systemd};
@@ -116,6 +117,7 @@ pub fn hold(host: &Host, name: &ContainerName, holding: Holding) -> Result<Gener
         Holding::Begins => write_synced(&path, b"", 0o644).with_context(doing)?,
         Holding::Ends => {
             durable::remove(&path).and_then(|()| sync_dir(&dir)).with_context(doing)?;
+            host_files::settle_and_tell(host, name).with_context(doing)?;
             // What was held over a host update is superseded from now on.
             if systemd::is_running() {
                 systemd::reload().with_context(doing)?;
@@ -158,6 +160,7 @@ pub fn uninstall(host: &Host, name: &ContainerName, state: State) -> Result<()> 
     }
     let active = host.active_dir();
     durable::remove(&active.join(name.as_str())).and_then(|()| sync_dir(&active)).with_context(doing)?;
+    host_files::settle_and_tell(host, name).with_context(doing)?;
     for number in numbers {
         let generation = GenerationName::new(name, number);
         make::forget(host, &generation).with_context(doing)?;

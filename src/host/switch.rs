@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use camino::Utf8PathBuf;
 use sysctr_core::generation::{GenerationName, Tried};
 use sysctr_core::interrupt::Interrupt;
 use sysctr_core::name::ContainerName;
@@ -16,6 +17,7 @@ use crate::active;
 use crate::active::decision::{Choice, Link};
 use crate::active::host::Host;
 use crate::durable::{self, sync_dir, write_synced};
+use crate::host_files;
 use crate::make;
 use crate::systemd::{self, Health, Unit};
 
@@ -74,12 +76,14 @@ impl Switch<'_> {
             Link::Absent | Link::Unreadable(_) => To::Embedded,
         };
         let wanted = wanted(name)?;
+        let mounted = mounts(host, name);
         begin_trial(host, name, to)?;
         let switched = point(host, name, to).and_then(|()| {
+            host_files::settle_and_tell(host, name)?;
             if self.failure == Failure::IsKept {
                 end_trial(host, name, to)?;
             }
-            start(host, name, wanted, self.interrupt)
+            start(host, name, wanted, &mounted, self.interrupt)
         });
         let why = match switched {
             Ok(Health::Good) => match end_trial(host, name, to) {
@@ -100,11 +104,13 @@ impl Switch<'_> {
     fn back(&self, to: To, before: To, wanted: Wanted, why: &str) -> anyhow::Error {
         let (host, name) = (self.host, self.name);
         let failed = format!("{} is not healthy: {why}", called(name, to));
+        let mounted = mounts(host, name);
         let again = point(host, name, before).and_then(|()| {
             // Before anything that takes time: one that failed is nothing to go back to.
             abandon(host, name, to)?;
+            host_files::settle_and_tell(host, name)?;
             // Whoever wants to stop has been heard already.
-            start(host, name, wanted, &Interrupt::default())
+            start(host, name, wanted, &mounted, &Interrupt::default())
         });
         match again {
             Ok(Health::Good) if wanted == Wanted::Now => {
@@ -120,7 +126,7 @@ impl Switch<'_> {
     }
 }
 
-/// When a container shall run.
+/// When a container runs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     /// It runs, or failed to.
@@ -129,16 +135,47 @@ enum Wanted {
     AtNextStart,
 }
 
+/// When a container shall run; a masked one can't be tried.
 fn wanted(name: &ContainerName) -> Result<Wanted> {
     let now = systemd::is_running() && systemd::unit(name)? != Unit::Stopped;
+    if systemd::is_running() && systemd::is_masked(name) {
+        let unit = name.unit();
+        let way = format!("`systemctl unmask {unit}` lets it start");
+        if now {
+            bail!(
+                "{unit} is masked on this host, so that nothing new could be tried; {way}, or stop it first"
+            );
+        }
+        eprintln!("sysctr: {unit} is masked on this host; {way}");
+    }
     Ok(if now { Wanted::Now } else { Wanted::AtNextStart })
 }
 
-/// Lets systemd know the units and tmpfiles lines of what is active, and starts it anew if it shall run.
-fn start(host: &Host, name: &ContainerName, wanted: Wanted, interrupt: &Interrupt) -> Result<Health> {
+/// The units of what is active that bind programs of it over paths of the host; of what can't be read, none.
+fn mounts(host: &Host, name: &ContainerName) -> Vec<String> {
+    let placed = active::on(host, name).map(|active| active.record.placed).unwrap_or_default();
+    let is_unit = |path: &&Utf8PathBuf| {
+        let parent = path.parent();
+        parent.is_some_and(|parent| parent == place::UNIT_DIR || parent.ends_with(place::UNITS))
+    };
+    let names = placed.keys().filter(is_unit).filter_map(|path| path.file_name());
+    names.filter(|name| name.ends_with(".mount")).map(str::to_owned).collect()
+}
+
+/// Lets systemd know the units and tmpfiles lines of what is active, in the place of those that have `mounted` something, and starts
+/// it anew if it shall run.
+fn start(
+    host: &Host,
+    name: &ContainerName,
+    wanted: Wanted,
+    mounted: &[String],
+    interrupt: &Interrupt,
+) -> Result<Health> {
     if systemd::is_running() {
+        systemd::mounts("stop", mounted);
         systemd::reload()?;
         systemd::create_files(name)?;
+        systemd::mounts("start", &mounts(host, name));
     }
     match wanted {
         Wanted::Now => systemd::restart(name, settle(&active::on(host, name)?.record), interrupt),
@@ -173,7 +210,10 @@ pub fn would_run(host: &Host, name: &ContainerName, number: NonZeroU64) -> Resul
 }
 
 /// Renames the link into place, or takes it away. It survives a power cut.
-fn point(host: &Host, name: &ContainerName, to: To) -> Result<()> {
+///
+/// # Errors
+/// When it can't; what was switched to is as before.
+pub fn point(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     let dir = host.active_dir();
     let link = dir.join(name.as_str());
     let doing = || format!("switching {name} to {}", called(name, to));
@@ -223,7 +263,7 @@ fn abandon(host: &Host, name: &ContainerName, to: To) -> Result<()> {
     }
 }
 
-/// Undoes the trials of programs that were cut off.
+/// Undoes the trials of programs that were cut off, and brings host files to what is active then.
 ///
 /// # Errors
 /// When one can't be undone.
@@ -239,16 +279,18 @@ pub fn recover(host: &Host) -> Result<()> {
             }
             let before = trial.before.map_or(To::Embedded, To::Generation);
             let runs_it = trial.boot == host.boot()?;
+            let mounted = mounts(host, &name);
             point(host, &name, before)?;
             abandon(host, &name, to)?;
+            host_files::settle_and_tell(host, &name)?;
             eprintln!(
                 "sysctr: {} was never seen healthy by the program that switched to it; {} is active again",
                 called(&name, to),
                 called(&name, before)
             );
             let wanted = if runs_it { wanted(&name)? } else { Wanted::AtNextStart };
-            start(host, &name, wanted, &Interrupt::default())?;
+            start(host, &name, wanted, &mounted, &Interrupt::default())?;
         }
     }
-    Ok(())
+    host_files::settle_all(host)
 }

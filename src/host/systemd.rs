@@ -95,6 +95,26 @@ pub fn stop(name: &ContainerName) -> Result<()> {
     systemctl(&["stop", &name.unit()])
 }
 
+/// Whether this host's admin keeps the container's unit from starting (`systemctl mask`, in /etc or /run).
+pub fn is_masked(name: &ContainerName) -> bool {
+    let masked = |dir: &str| {
+        let unit = std::path::Path::new(dir).join(name.unit());
+        let target = std::fs::read_link(&unit);
+        target.is_ok_and(|target| target == std::path::Path::new("/dev/null"))
+            || std::fs::symlink_metadata(&unit).is_ok_and(|found| found.is_file() && found.len() == 0)
+    };
+    ["/etc/systemd/system", "/run/systemd/system"].into_iter().any(masked)
+}
+
+/// Starts or stops (`verb`) other units of a container: those that bind programs. What can't be is told, and done by the next boot.
+pub fn mounts(verb: &str, units: &[String]) {
+    for unit in units {
+        if let Err(error) = systemctl(&[verb, unit]) {
+            eprintln!("sysctr: {error:#}; the next boot does it");
+        }
+    }
+}
+
 /// Starts the container's unit anew and waits until it is up (by its own words, or its health command) and, unless it says
 /// so itself, stayed up for `settle`.
 ///

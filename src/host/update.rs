@@ -106,8 +106,8 @@ pub fn install(host: &Host, name: &ContainerName, settings: Settings, request: &
     let group: GroupName = GROUP.parse().context("naming the group of what is installed")?;
     let mut settings = settings;
     settings.set.extend(request.set.clone());
-    let source = request.source(reference);
-    bring(host, name, &Wish { group, settings, source, active: None }, request).with_context(doing)
+    let (given, source) = (request.set.clone(), request.source(reference));
+    bring(host, name, &Wish { group, settings, given, source, active: None }, request).with_context(doing)
 }
 
 /// What a container shall be.
@@ -116,6 +116,8 @@ pub struct Wish {
     pub group: GroupName,
     /// What its user wants.
     pub settings: Settings,
+    /// Those of its values that were given on this host.
+    pub given: BTreeMap<String, String>,
     /// Its image.
     pub source: Source,
     /// What it is now.
@@ -130,7 +132,8 @@ impl Wish {
     pub fn of(host: &Host, name: &ContainerName, request: &Request) -> Result<Self> {
         let active = active::on(host, name)?;
         free(host, name, &active)?;
-        let mut settings = settings(&active, &request.set)?;
+        let given = given(host, name, &active, &request.set)?;
+        let mut settings = settings(&active, &given)?;
         let former = image::place_of_updates(settings.update.as_deref(), &active.record.image.source);
         let reference = match &request.image {
             // The next update looks there, too; what comes on a stick has no next one.
@@ -143,7 +146,7 @@ impl Wish {
             None => former?,
         };
         let (group, source) = (active.record.group.clone(), request.source(reference));
-        Ok(Self { group, settings, source, active: Some(active) })
+        Ok(Self { group, settings, given, source, active: Some(active) })
     }
 
     /// Whether it is that already.
@@ -241,6 +244,7 @@ fn make(
         shipped: stock.shipped(image),
         embedded: embedded.as_ref(),
         name: &generation,
+        set: &wish.given,
         limits: LIMITS,
     };
     let mut made = making.make(&subject, progress)?;
@@ -263,6 +267,27 @@ fn free(host: &Host, name: &ContainerName, active: &Active) -> Result<()> {
         bail!("it is held at {generation}; `sysctr unhold {name}` lets it go");
     }
     Ok(())
+}
+
+/// The values that were given on this host up to now: they stay when an update of the host superseded the generation that has them.
+fn given(
+    host: &Host,
+    name: &ContainerName,
+    active: &Active,
+    now: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>> {
+    let last = match active.why {
+        Why::Superseded(number) => Some(number),
+        _ => active.generation,
+    };
+    let mut given = BTreeMap::new();
+    if let Some(number) = last {
+        let described = host.described(&GenerationName::new(name, number));
+        let (generation, _) = described.map_err(|why| anyhow::anyhow!("{why}"))?;
+        given = generation.set;
+    }
+    given.extend(now.clone());
+    Ok(given)
 }
 
 /// The settings that the active one was made with, and these values over its own. Defaults of the image are evaluated anew.

@@ -3,8 +3,6 @@
 //! The copy is made beside and then renamed, so a volume is whole or absent; what a cut-off start left is cleared by the
 //! next. What a payload wrote into one volume is never followed as a link on the way to another.
 
-mod copy;
-
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +13,8 @@ use rustix::io::Errno;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::record::VolumeSeed;
+
+use crate::copy;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 

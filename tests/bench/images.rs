@@ -1,7 +1,7 @@
 //! Images of Debian's own content that share layers, for a registry.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use sysctr_tests::crafted::blob_name;

@@ -12,6 +12,16 @@ pub struct Boot {
     root: PathBuf,
     nspawn: Vec<String>,
     seconds: u32,
+    /// What stays of the machine's writing.
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The root stays as it is, /var is in memory.
+    Nothing,
+    /// Everything, as on an OSTree host.
+    Everything,
 }
 
 /// What a boot told.
@@ -33,7 +43,22 @@ impl Boot {
 
     /// Of the root at this path, such as a deployment.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), nspawn: Vec::new(), seconds: 60 }
+        Self { root: root.into(), nspawn: Vec::new(), seconds: 60, state: State::Nothing }
+    }
+
+    /// Of a deployment of a physical sysroot, as OSTree would boot it: with the sysroot, /usr read-only, and /etc and /var kept.
+    pub fn deployment(sysroot: &Path, stateroot: &str, deployment: &Path) -> Self {
+        let var = sysroot.join("ostree/deploy").join(stateroot).join("var");
+        Self::deployment_without_var(sysroot, deployment).nspawn(format!("--bind={}:/var", var.display()))
+    }
+
+    /// The same; who mounts /var is the machine's own business.
+    pub fn deployment_without_var(sysroot: &Path, deployment: &Path) -> Self {
+        let sysroot = sysroot.display();
+        Self { state: State::Everything, ..Self::at(deployment) }
+            .nspawn(format!("--bind-ro={}:/usr", deployment.join("usr").display()))
+            .nspawn(format!("--bind={sysroot}:/sysroot"))
+            .nspawn(format!("--bind={sysroot}/boot:/boot"))
     }
 
     /// Given up after so many seconds.
@@ -59,7 +84,13 @@ impl Boot {
         let file = |name: &str| read(&work.path().join(name));
         std::fs::write(work.path().join("script"), format!("{HELPERS}\n{script}\n")).expect("a scratch file");
         let boot = Command::new("bash").arg(source_dir().join("tests/support/boot.sh"));
-        let boot = boot.arg(&self.root).arg(work.path()).args(&self.nspawn);
+        let mut boot = boot.arg(&self.root).arg(work.path()).args(&self.nspawn);
+        if self.state == State::Everything {
+            let booted = work.path().join("ostree-booted");
+            std::fs::write(&booted, "").expect("a scratch file");
+            boot =
+                boot.arg(format!("--bind-ro={}:/run/ostree-booted", booted.display())).env("STATE", "kept");
+        }
         let output = boot.env("TIME_LIMIT", self.seconds.to_string()).run();
         let (text, exit, journal) = (file("report"), file("exit").trim_end().to_owned(), file("journal"));
         assert!(

@@ -24,6 +24,7 @@ pub mod oracle;
 pub mod random;
 pub mod registry;
 pub mod runtime;
+pub mod sysroot;
 pub mod unit;
 
 pub use boot::Boot;
@@ -35,6 +36,7 @@ pub use layout::Layout;
 pub use listing::{Listing, Mtimes};
 pub use machine::Machine;
 pub use random::Random;
+pub use sysroot::Sysroot;
 
 use std::path::{Path, PathBuf};
 

@@ -13,12 +13,18 @@ pub struct Version {
     script: String,
     /// Whether the base layer has a page, too.
     base_page: bool,
+    /// Whether it has tests/payloads/payload.c as /bin/payload.
+    payload: bool,
+    /// Files of `/exports` with their texts; those in a `bin` are programs.
+    exports: Vec<(String, String)>,
 }
 
 pub fn version(answer: &str) -> Version {
     Version {
         answer: answer.to_owned(),
         base_page: false,
+        payload: false,
+        exports: Vec::new(),
         script: "exec httpd -f -p 127.0.0.1:8085 -h /www".to_owned(),
     }
 }
@@ -41,6 +47,23 @@ impl Version {
         self
     }
 
+    /// It brings a file for the host.
+    pub fn host_file(self, path: &str, text: &str) -> Self {
+        self.export(&format!("hostfs{path}"), text)
+    }
+
+    /// It has this in /exports.
+    pub fn export(mut self, path: &str, text: &str) -> Self {
+        self.exports.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// It has tests/payloads/payload.c as /bin/payload.
+    pub fn with_payload(mut self) -> Self {
+        self.payload = true;
+        self
+    }
+
     /// It byte by byte.
     pub fn crafted(&self) -> Crafted {
         let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
@@ -52,10 +75,21 @@ impl Version {
         if self.base_page {
             base = base.dir("www").file("www/index.html", "the base\n");
         }
-        let top = Layer::new().dir("www").file("www/index.html", format!("version {}\n", self.answer));
+        let mut top = Layer::new().dir("www").file("www/index.html", format!("version {}\n", self.answer));
+        if self.payload {
+            let program = sysctr_tests::Image::payload().directory().join("files/bin/payload");
+            top = top.program("bin/payload", std::fs::read(program).expect("the payload fixture"));
+        }
+        for (path, text) in &self.exports {
+            let path = format!("exports/{path}");
+            top = if path.contains("/bin/") { top.program(&path, text) } else { top.file(&path, text) };
+        }
         let mut image = Crafted::of(&[base.bytes(), top.bytes()], Packing::Gzip);
         image.config["config"] =
             json!({"Entrypoint": ["/bin/sh", "-c", self.script], "StopSignal": "SIGKILL"});
+        if !self.exports.is_empty() {
+            image.config["config"]["Labels"] = json!({"atomic.type": "system"});
+        }
         image
     }
 }
@@ -99,10 +133,15 @@ impl Bench {
 
     /// The host image gets another version of `web`; what is in /etc stays.
     pub fn update_host(&self, version: &Version) {
+        self.embed(version, "");
+    }
+
+    /// The same, with settings of its.
+    pub fn embed(&self, version: &Version, settings: &str) {
         let images = scratch();
         crafted::write(&version.crafted().layout(), &images.path().join("web"));
         let manifest = format!(
-            "group = 'web'\n[[container]]\nname = 'web'\nimage = 'oci:{}/web'\n",
+            "group = 'web'\n[[container]]\nname = 'web'\nimage = 'oci:{}/web'\n{settings}\n",
             images.path().display()
         );
         Compose::into(&self.root).manifest(manifest).add_launcher().run().expect_ok();
@@ -159,7 +198,7 @@ impl Bench {
     }
 }
 
-const SHELL: &str = r#"
+pub const SHELL: &str = r#"
 # answered VERSION: whether the server answers with it; says VERSION: fails unless it does within ten seconds
 answered() { [ "$(fetch 8085 | tail -n 1)" = "version $1" ]; }
 says() { wait_for answered "$1"; }

@@ -142,7 +142,9 @@ impl Desk {
 
     /// The generations that a deployment's `/etc` describes. Nothing else may lie about.
     pub fn described(&self, deployment: usize) -> BTreeSet<String> {
-        names(&self.etc(deployment).join("atomic")).into_iter().filter(|name| name != "web").collect()
+        let known = ["web", ".web.files"];
+        let names = names(&self.etc(deployment).join("atomic")).into_iter();
+        names.filter(|name| !known.contains(&&**name)).collect()
     }
 }
 

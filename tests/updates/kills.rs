@@ -51,6 +51,11 @@ pub fn copy(from: &Path, to: &Path) {
 
 /// Kills `arguments` at each call; `ends` are the states that may be found then, `last` what the same command leads to.
 fn kill_everywhere(desk: &Desk, arguments: &str, ends: &[&str], last: &str) {
+    kill_and_look(desk, arguments, ends, last, &|_| ());
+}
+
+/// The same; `look` judges what is there whenever a command has ended well.
+fn kill_and_look(desk: &Desk, arguments: &str, ends: &[&str], last: &str, look: &dyn Fn(&str)) {
     let before = memory();
     copy(desk.state(), before.path());
     let calls = calls(desk, arguments);
@@ -72,6 +77,7 @@ fn kill_everywhere(desk: &Desk, arguments: &str, ends: &[&str], last: &str) {
         assert!(again.code() == 0, "{story}: {}", again.story());
         assert_eq!(desk.active(), last, "{story}: {}", again.story());
         assert_eq!(desk.bundles(), desk.described(0), "{story}");
+        look(&story);
     }
     println!("{arguments} killed at {} of {} calls: {found:?}", calls.len().div_ceil(step), calls.len());
 }
@@ -114,4 +120,41 @@ fn repairs_killed_everywhere() {
     let ends = ["oci:/images/1"];
     kill_everywhere(&desk, "verify web --repair", &ends, ends[0]);
     desk.sysctr(&[], "verify web").expect_ok();
+}
+
+#[test]
+fn host_files_of_updates_killed_everywhere() {
+    let with_files = |answer: &str| {
+        let version = version(answer).host_file("/etc/containers/web.d/conf", &format!("conf {answer}"));
+        version
+            .host_file(&format!("/etc/containers/only-{answer}"), answer)
+            .host_file("/etc/containers/kept", answer)
+    };
+    let desk = Desk::new(&[with_files("1"), with_files("2")], 1);
+    desk.sysctr(&[], "update web --image oci:/images/1").expect_ok();
+    let at = |path: &str| std::fs::read_to_string(desk.etc(0).join(path)).ok();
+    // An admin's word is the last.
+    std::fs::write(desk.etc(0).join("kept"), "mine").expect("a file");
+    let all = |answer: Option<&str>, story: &str| {
+        let expected = answer.map(|answer| format!("conf {answer}"));
+        assert_eq!(at("web.d/conf"), expected, "{story}");
+        for only in ["1", "2"] {
+            assert_eq!(
+                at(&format!("only-{only}")).as_deref(),
+                Some(only).filter(|_| answer == Some(only)),
+                "{story}"
+            );
+        }
+        assert_eq!(at("kept").as_deref(), Some("mine"), "{story}");
+        let files = ["web.d", "only-1", "only-2", "kept", "atomic"];
+        let names =
+            std::fs::read_dir(desk.etc(0)).expect("a directory").map(|it| it.expect("an entry").file_name());
+        let strange: Vec<_> = names.filter(|name| !files.iter().any(|file| name == file)).collect();
+        assert!(strange.is_empty(), "{story}: {strange:?}");
+    };
+    let ends = ["oci:/images/1", "oci:/images/2"];
+    kill_and_look(&desk, "update web --image oci:/images/2", &ends, ends[1], &|story| all(Some("2"), story));
+    let ends = ["embedded", "oci:/images/2"];
+    kill_and_look(&desk, "reset web", &ends, ends[0], &|story| all(None, story));
+    assert!(!desk.etc(0).join("atomic/.web.files").exists() && !desk.etc(0).join("web.d").exists());
 }

@@ -3,11 +3,15 @@
 #[expect(dead_code, reason = "tests/asking uses the rest of it")]
 mod bench;
 mod daemon;
+mod deployments;
 #[expect(dead_code, reason = "the tests of asking use the rest of it")]
 mod desk;
 mod faults;
+mod health;
 mod histories;
+mod host_files;
 mod kills;
+mod newer;
 #[path = "../registry/proxy.rs"]
 #[expect(
     clippy::unwrap_used,

@@ -17,7 +17,7 @@ use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub use etc::Etc;
-pub use planner::{Clash, Draft, Planned, Planner, Root, check_group};
+pub use planner::{Clash, Draft, Planned, Planner, Root, boot_clashes, check_group};
 pub use policy::Policy;
 pub use present::Present;
 
@@ -238,7 +238,7 @@ impl PlacedLeaf {
     }
 
     /// As the record of its container has it.
-    fn record(&self, replaced: Option<&Self>) -> Placed {
+    pub fn record(&self, replaced: Option<&Self>) -> Placed {
         let metadata = match self {
             Self::Brought(brought) => Some(Metadata::from(&brought.stat)),
             Self::File(_) | Self::Link(_) => None,

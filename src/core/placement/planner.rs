@@ -6,6 +6,8 @@ mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use boot::boot_clashes;
+
 use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 

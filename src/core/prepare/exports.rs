@@ -10,7 +10,7 @@ mod strangers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 use super::target::{GroundOf, Kind};
 use super::{Input, Prepared, Writer, launch};
@@ -71,7 +71,7 @@ pub(super) fn prepare(input: &Input<'_>, brought: &Brought) -> Result<Prepared> 
     let (_, rendered) = Faults::both(labels, rendered)?;
     let unit = rendered.unit.as_ref().map(|_| input.source.name.unit());
     let allowed: Vec<String> = settings.allow_conflicts.iter().map(|path| path.as_str().to_owned()).collect();
-    let factory = Utf8Path::new("/").join(place::FACTORY_DIR);
+    let factory = input.target.factory(input.bundle);
     let seeding = Seeding { unit: unit.as_deref(), factory: &factory, allow_conflicts: &allowed };
     let host = host_files::decide(&GroundOf(input.target), &rendered.host_files, &seeding);
     let heeded = Faults::both(given::unused(settings, &rendered), given::refuse(settings, &rendered));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::exports::host_files::{Ground, Lies, Rights};
 use crate::name::ContainerName;
@@ -56,6 +56,12 @@ pub trait Target {
     fn rights(&self, _: &Utf8Path) -> Result<Option<Rights>> {
         Ok(None)
     }
+
+    /// Where the host keeps what lines of tmpfiles.d(5) copy and mount units bind, by the path that it gets; absolute. The
+    /// container's bundle will lie at `bundle`.
+    fn factory(&self, _: &Utf8Path) -> Utf8PathBuf {
+        Utf8Path::new("/").join(place::FACTORY_DIR)
+    }
 }
 
 /// A target without what containers have put there. What another container has at a path is the planner's to tell, which knows
@@ -99,6 +105,10 @@ impl Target for Without<'_> {
 
     fn rights(&self, path: &Utf8Path) -> Result<Option<Rights>> {
         self.target.rights(path)
+    }
+
+    fn factory(&self, bundle: &Utf8Path) -> Utf8PathBuf {
+        self.target.factory(bundle)
     }
 }
 

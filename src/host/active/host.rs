@@ -19,6 +19,8 @@ use super::decision::{Facts, Hold, Known, Link, Shipped, Unusable};
 #[derive(Debug, Clone)]
 pub struct Host {
     root: Utf8PathBuf,
+    /// The root of the host that runs: `/proc` and `/var` are its.
+    running: Utf8PathBuf,
 }
 
 /// A generation with all that is known of it.
@@ -35,13 +37,18 @@ pub struct Opened {
 impl Host {
     /// The one that this program runs on.
     pub fn this() -> Self {
-        Self { root: Utf8PathBuf::from("/") }
+        Self { root: Utf8PathBuf::from("/"), running: Utf8PathBuf::from("/") }
+    }
+
+    /// Another deployment of it, by its directory.
+    pub fn deployment(&self, root: Utf8PathBuf) -> Self {
+        Self { root, running: self.running.clone() }
     }
 
     /// Another one.
     #[cfg(test)]
     pub fn at(root: &Utf8Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), running: root.to_owned() }
     }
 
     /// An absolute path of it.
@@ -141,7 +148,7 @@ impl Host {
     /// # Errors
     /// When the kernel does not tell.
     pub fn boot(&self) -> Result<String> {
-        let path = self.path("proc/sys/kernel/random/boot_id");
+        let path = self.running.join("proc/sys/kernel/random/boot_id");
         let id = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
         Ok(id.trim().to_owned())
     }
@@ -203,18 +210,36 @@ impl Host {
 
     /// Where an OSTree host has a path of /var before /var is mounted.
     fn early(&self, relative: &str) -> Option<Utf8PathBuf> {
+        // `OS/deploy/CHECKSUM.N`
+        Some(self.booted()?.parent()?.parent()?.join(relative))
+    }
+
+    /// The directory of the deployment that runs, below /sysroot, on an OSTree host.
+    pub fn booted(&self) -> Option<Utf8PathBuf> {
         let command_line = std::fs::read_to_string(self.path("proc/cmdline")).unwrap_or_default();
-        let booted =
-            command_line.split_whitespace().find_map(|word| word.strip_prefix("ostree=/ostree/boot."))?;
-        // `boot.N/OS/CHECKSUM/N`
-        let stateroot = booted.split('/').nth(1)?;
-        Some(self.path("sysroot/ostree/deploy").join(stateroot).join(relative))
+        let link = command_line.split_whitespace().find_map(|word| word.strip_prefix("ostree=/"));
+        if let Some(link) = link
+            && let Ok(found) = self.path("sysroot").join(link).canonicalize_utf8()
+        {
+            return Some(found);
+        }
+        // Its root is that very directory, unless it is a composefs.
+        let root = std::fs::metadata(&self.root).ok()?;
+        let is_root = |dir: &Utf8PathBuf| {
+            std::fs::metadata(dir).is_ok_and(|found| (found.dev(), found.ino()) == (root.dev(), root.ino()))
+        };
+        let stateroots = self.path("sysroot/ostree/deploy");
+        let all = names(&stateroots).ok()?.into_iter().flat_map(|stateroot| {
+            let deployments = stateroots.join(stateroot).join("deploy");
+            names(&deployments).unwrap_or_default().into_iter().map(move |it| deployments.join(it))
+        });
+        all.into_iter().find(is_root)
     }
 
     /// Where a bundle lies: units that start before /var is mounted find it where OSTree keeps that (ostree-prepare-root(1)).
-    fn bundle(&self, generation: &Generation) -> Utf8PathBuf {
+    pub fn bundle(&self, generation: &Generation) -> Utf8PathBuf {
         let relative = generation.bundle.as_str().trim_start_matches('/');
-        let mounted = self.path(relative);
+        let mounted = self.running.join(relative);
         if mounted.exists() {
             return mounted;
         }
@@ -296,7 +321,7 @@ fn needed(path: &Utf8Path) -> Result<Vec<u8>, Unusable> {
 }
 
 /// A document of ours.
-fn document<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> Result<T, Unusable> {
+pub fn document<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> Result<T, Unusable> {
     let bytes = needed(path)?;
     record::from_json(&bytes, path.as_str()).map_err(|error| {
         let why = format!("{error:#}");

@@ -65,6 +65,15 @@ pub fn on(host: &Host, name: &ContainerName) -> Result<Active> {
     }
 }
 
+/// The same as far as `/etc` and `/usr` tell: whether a bundle can be read is not looked at.
+///
+/// # Errors
+/// When what is embedded can't be read.
+pub fn chosen(host: &Host, name: &ContainerName) -> Result<Result<Choice, Refused>> {
+    let look = |number| host.described(&GenerationName::new(name, number)).map(|(_, known)| known);
+    Ok(host.facts(name)?.decide(look).map(|decision| decision.choice))
+}
+
 fn unknown(name: &ContainerName) -> String {
     format!("finding container {name}: this host embeds none of that name; `sysctr list` shows what it has")
 }

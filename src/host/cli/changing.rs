@@ -16,6 +16,7 @@ use super::{OutputArgs, show};
 use crate::active::host::Host;
 use crate::check;
 use crate::collect;
+use crate::deployments;
 use crate::list;
 use crate::lock::Lock;
 use crate::rollback::{self, Holding, State};
@@ -176,29 +177,33 @@ impl Changing {
             return check_each(&host, &names, &how.request(&interrupt), output);
         }
         switch::recover(&host)?;
-        let switch = |name| Switch { host: &host, name, failure: Failure::LeadsBack, interrupt: &interrupt };
-        match this {
+        let done = this.change(&host, &interrupt);
+        done.and(deployments::carry_over(&host))
+    }
+
+    fn change(self, host: &Host, interrupt: &Interrupt) -> Result<()> {
+        let switch = |name| Switch { host, name, failure: Failure::LeadsBack, interrupt };
+        match self {
             Self::Update { names, all, download_only, how, output, check: _ } => {
                 let names = if all { list::updatable()? } else { names };
                 let extent = if download_only { Extent::Download } else { Extent::Whole };
-                let request = Request { extent, ..how.request(&interrupt) };
-                let mut done = update_each(&host, &names, &request);
-                done.failed.extend(collect::collect(&host).err());
+                let mut done = update_each(host, &names, &Request { extent, ..how.request(interrupt) });
+                done.failed.extend(collect::collect(host).err());
                 let result = show(output, || update::text(&done.updated), || update::json(&done.updated));
                 result.and(done.end(names.len()))
             }
             Self::Install { image, name, how, output } => {
                 let name = name.map_or_else(|| image.default_name().parse(), Ok)?;
-                let request = how.request(Some(image), None, &interrupt);
-                let installed = [update::install(&host, &name, Settings::default(), &request)?];
+                let request = how.request(Some(image), None, interrupt);
+                let installed = [update::install(host, &name, Settings::default(), &request)?];
                 show(output, || update::text(&installed), || update::json(&installed))
             }
-            Self::Pull(pull) => pull.act(&host, &interrupt),
-            Self::Images(images) => images.act(&host, &interrupt),
+            Self::Pull(pull) => pull.act(host, interrupt),
+            Self::Images(images) => images.act(host, interrupt),
             Self::Uninstall { name, purge, output } => {
                 let state = if purge { State::Goes } else { State::Stays };
-                rollback::uninstall(&host, &name, state)?;
-                collect::collect(&host)?;
+                rollback::uninstall(host, &name, state)?;
+                collect::collect(host)?;
                 show(output, String::new, || rollback::uninstalled_json(&name, state))
             }
             Self::Rollback { name, to, output } => {
@@ -209,10 +214,10 @@ impl Changing {
                 let switched = rollback::reset(&switch(&name))?;
                 show_switched(output, &name, To::Embedded, switched)
             }
-            Self::Hold { name, output } => hold(&host, &name, Holding::Begins, output),
-            Self::Unhold { name, output } => hold(&host, &name, Holding::Ends, output),
+            Self::Hold { name, output } => hold(host, &name, Holding::Begins, output),
+            Self::Unhold { name, output } => hold(host, &name, Holding::Ends, output),
             Self::Gc(output) => {
-                let collected = collect::gc(&host)?;
+                let collected = collect::gc(host)?;
                 show(output, || collect::text(&collected), || collect::json(&collected))
             }
         }

@@ -17,21 +17,35 @@ impl<G: Ground> Planner<'_, G> {
         self.leaving.insert(name.clone());
     }
 
-    /// Refuses a container whose host file another one has too, unless both are the same and it is allowed, and one whose lines
-    /// contradict another's, unless that is allowed.
+    /// See [`boot_clashes`].
     pub(super) fn boot_paths(&mut self, record: &Record, allowed: &BTreeSet<Utf8PathBuf>) -> Result<()> {
-        let others = self.records.iter();
-        let others = others.filter(|(name, _)| **name != record.name && !self.leaving.contains(*name));
-        for (other, theirs) in others {
-            for (path, made) in &record.made {
-                let Some(their) = theirs.made.get(path) else { continue };
-                let is_allowed = allowed.contains(Utf8Path::new(path.trim_start_matches('/')));
-                let both = Both { name: &record.name, other, path, made, their };
-                self.warnings.extend(both.judge(is_allowed)?);
-            }
-        }
+        let staying = self.records.iter().filter(|(name, _)| !self.leaving.contains(*name));
+        let told = boot_clashes(record, staying, allowed)?;
+        self.warnings.extend(told);
         Ok(())
     }
+}
+
+/// Refuses a container whose host file another one has too, unless both are the same and it is allowed, and one whose lines
+/// contradict another's, unless that is allowed. Tells what the user should know when it is well.
+///
+/// # Errors
+/// When it is refused.
+pub fn boot_clashes<'a>(
+    record: &Record,
+    others: impl Iterator<Item = (&'a ContainerName, &'a Record)>,
+    allowed: &BTreeSet<Utf8PathBuf>,
+) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    for (other, theirs) in others.filter(|(name, _)| **name != record.name) {
+        for (path, made) in &record.made {
+            let Some(their) = theirs.made.get(path) else { continue };
+            let is_allowed = allowed.contains(Utf8Path::new(path.trim_start_matches('/')));
+            let both = Both { name: &record.name, other, path, made, their };
+            told.extend(both.judge(is_allowed)?);
+        }
+    }
+    Ok(told)
 }
 
 /// One path of two containers.

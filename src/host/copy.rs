@@ -1,4 +1,4 @@
-//! A tree copied with everything that it is: owner, mode, attributes, times, hard links, symbolic links.
+//! A tree, or one file or link, copied with everything that it is: owner, mode, attributes, times, hard links, symbolic links.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
@@ -8,8 +8,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use camino::Utf8Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::fs::{Gid, Uid};
+use sysctr_core::tree::Xattrs;
 
 /// Fills the empty directory `target` with what `source` holds, and gives it the metadata of `source`.
 ///
@@ -18,6 +20,25 @@ use rustix::fs::{Gid, Uid};
 pub fn tree(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
     let mut copy = Copy { top: target.as_fd(), linked: BTreeMap::new() };
     copy.directory(source.as_fd(), target.as_fd(), Path::new(""))
+}
+
+/// Makes `to`, where nothing is, a copy of the file or link `from`. Nothing is flushed.
+///
+/// # Errors
+/// When it can't be made; what was made of it by then is left.
+pub fn one(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
+    let doing = || format!("copying {from} to {to}");
+    let parent = |path: &Utf8Path| crate::durable::open_dir(path.parent().unwrap_or(path));
+    let name = |path: &Utf8Path| CString::new(path.file_name().unwrap_or_default());
+    let (source, target) = (parent(from).with_context(doing)?, parent(to).with_context(doing)?);
+    let (from_name, to_name) = (name(from).with_context(doing)?, name(to).with_context(doing)?);
+    let stat = rustix::fs::statat(&source, &from_name, AtFlags::SYMLINK_NOFOLLOW).with_context(doing)?;
+    let (source, target) = ((source.as_fd(), &*from_name), (target.as_fd(), &*to_name));
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => file(source, target, &stat).with_context(doing),
+        FileType::Symlink => link(source, target, &stat).with_context(doing),
+        other => bail!("{}: it is a {other:?}", doing()),
+    }
 }
 
 struct Copy<'a> {
@@ -59,8 +80,8 @@ impl Copy<'_> {
                 let (from, to) = (open(source, name, flags), open(target, name, flags));
                 self.directory(from.with_context(doing)?.as_fd(), to.with_context(doing)?.as_fd(), path)
             }
-            FileType::RegularFile => file(source, target, name, &stat).with_context(doing),
-            FileType::Symlink => link(source, target, name, &stat).with_context(doing),
+            FileType::RegularFile => file((source, name), (target, name), &stat).with_context(doing),
+            FileType::Symlink => link((source, name), (target, name), &stat).with_context(doing),
             other => bail!("{}: it is a {other:?}, which no image on a host has", doing()),
         }
     }
@@ -82,14 +103,17 @@ fn open(directory: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> Result<OwnedFd
     Ok(rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?)
 }
 
-fn file(source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
-    let mut from = File::from(open(source, name, OFlags::RDONLY)?);
-    let mut to = File::from(open(target, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?);
+/// A name in a directory.
+type At<'a> = (BorrowedFd<'a>, &'a CStr);
+
+fn file(source: At<'_>, target: At<'_>, stat: &Stat) -> Result<()> {
+    let mut from = File::from(open(source.0, source.1, OFlags::RDONLY)?);
+    let mut to = File::from(open(target.0, target.1, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?);
     std::io::copy(&mut from, &mut to)?;
     // A change of owner clears setuid and capabilities, so it goes first; any change sets times, so they go last.
     rustix::fs::fchown(&to, owner(stat), group(stat))?;
     rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode))?;
-    attributes(&by_fd(source, name), &by_fd(target, name))?;
+    attributes(&by_fd(source), &by_fd(target))?;
     Ok(rustix::fs::futimens(&to, &times(stat))?)
 }
 
@@ -97,34 +121,48 @@ fn directory_metadata(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<
     let stat = rustix::fs::fstat(source)?;
     rustix::fs::fchown(target, owner(&stat), group(&stat))?;
     rustix::fs::fchmod(target, Mode::from_raw_mode(stat.st_mode))?;
-    attributes(&by_fd(source, c"."), &by_fd(target, c"."))?;
+    attributes(&by_fd((source, c".")), &by_fd((target, c".")))?;
     Ok(rustix::fs::futimens(target, &times(&stat))?)
 }
 
-fn link(source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
-    let text = rustix::fs::readlinkat(source, name, Vec::new())?;
-    rustix::fs::symlinkat(&text, target, name)?;
-    rustix::fs::chownat(target, name, owner(stat), group(stat), AtFlags::SYMLINK_NOFOLLOW)?;
-    attributes(&by_fd(source, name), &by_fd(target, name))?;
-    Ok(rustix::fs::utimensat(target, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
+fn link(source: At<'_>, target: At<'_>, stat: &Stat) -> Result<()> {
+    let text = rustix::fs::readlinkat(source.0, source.1, Vec::new())?;
+    rustix::fs::symlinkat(&text, target.0, target.1)?;
+    rustix::fs::chownat(target.0, target.1, owner(stat), group(stat), AtFlags::SYMLINK_NOFOLLOW)?;
+    attributes(&by_fd(source), &by_fd(target))?;
+    Ok(rustix::fs::utimensat(target.0, target.1, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Attributes have no calls that take a directory and a name (before Linux 6.13), so the way leads over /proc.
-fn by_fd(directory: BorrowedFd<'_>, name: &CStr) -> PathBuf {
+fn by_fd((directory, name): At<'_>) -> PathBuf {
     let directory = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     directory.join(OsStr::from_bytes(name.to_bytes()))
 }
 
 fn attributes(source: &Path, target: &Path) -> Result<()> {
-    let mut list = vec![0; rustix::fs::llistxattr_query(source)?];
-    let length = rustix::fs::llistxattr(source, &mut list[..])?;
-    for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty() && is_kept(name)) {
-        let doing = || format!("keeping the attribute {}", String::from_utf8_lossy(name));
-        let mut value = vec![0; rustix::fs::lgetxattr_query(source, name).with_context(doing)?];
-        let length = rustix::fs::lgetxattr(source, name, &mut value[..]).with_context(doing)?;
-        rustix::fs::lsetxattr(target, name, &value[..length], XattrFlags::CREATE).with_context(doing)?;
+    for (name, value) in read_attributes(source)? {
+        rustix::fs::lsetxattr(target, &*name, &value, XattrFlags::CREATE)
+            .with_context(|| format!("keeping the attribute {}", String::from_utf8_lossy(&name)))?;
     }
     Ok(())
+}
+
+/// The attributes of an inode that a copy keeps. A link is not followed.
+///
+/// # Errors
+/// When one can't be read.
+pub fn read_attributes(path: &Path) -> Result<Xattrs> {
+    let mut list = vec![0; rustix::fs::llistxattr_query(path)?];
+    let length = rustix::fs::llistxattr(path, &mut list[..])?;
+    let mut all = Xattrs::new();
+    for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty() && is_kept(name)) {
+        let doing = || format!("reading the attribute {}", String::from_utf8_lossy(name));
+        let mut value = vec![0; rustix::fs::lgetxattr_query(path, name).with_context(doing)?];
+        let length = rustix::fs::lgetxattr(path, name, &mut value[..]).with_context(doing)?;
+        value.truncate(length);
+        all.insert(name.into(), value.into());
+    }
+    Ok(all)
 }
 
 /// Labels are the host policy's business, and an EVM signature is only good for the inode that it was made for.
