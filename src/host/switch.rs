@@ -292,5 +292,9 @@ pub fn recover(host: &Host) -> Result<()> {
             start(host, &name, wanted, &mounted, &Interrupt::default())?;
         }
     }
-    host_files::settle_all(host)
+    // What can't be placed now must not keep other containers from being changed.
+    if let Err(error) = host_files::settle_all(host) {
+        eprintln!("sysctr: {error:#}");
+    }
+    Ok(())
 }

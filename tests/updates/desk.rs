@@ -117,6 +117,11 @@ impl Desk {
         self.state.path().join("etc").join(deployment.to_string())
     }
 
+    /// Its root directory, without what is bound.
+    pub fn root(&self) -> PathBuf {
+        self.root.path()
+    }
+
     /// Everything that outlives a command.
     pub fn state(&self) -> &Path {
         self.state.path()

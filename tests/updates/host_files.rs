@@ -1,6 +1,7 @@
 //! Files of the host that updates bring: in place, left to admins, gone again; places that two containers want.
 
 use crate::bench::{Bench, Version, version};
+use crate::desk::Desk;
 
 /// An image with a configuration, a directory of them, state and a program below /var.
 fn with_files(answer: &str) -> Version {
@@ -115,4 +116,20 @@ fn a_boot_completes_what_was_cut_off_and_a_container_comes_again() {
     let text = boot.expect_ok().text;
     assert!(text.starts_with("0\n"), "{text}");
     assert!(text.contains("\nown.conf\nseed\napp: app.2 is what the next start runs\n"), "{text}");
+}
+
+#[test]
+fn a_writable_usr_of_a_host_without_ostree_gets_its_files() {
+    let desk = Desk::new(&[with_files("1").host_file("/usr/share/web/page", "page\n")], 1);
+    let page = desk.root().join("usr/share/web/page");
+    desk.sysctr(&[], "update web --image oci:/images/1").expect_ok();
+    assert_eq!(std::fs::read_to_string(&page).expect("a host file"), "page\n");
+    let record = desk.state().join("var/atomic/web.1/record.json");
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(record).expect("a record")).expect("JSON");
+    assert_eq!(record["placed"]["usr/share/web/page"]["kind"], "file");
+    assert!(record["placed"]["etc/web/web.conf"]["digest"].is_string());
+    desk.sysctr(&[], "reset web").expect_ok();
+    assert!(!page.parent().expect("a directory").exists());
+    assert!(!desk.root().join("etc/web").exists());
 }

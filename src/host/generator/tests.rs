@@ -162,3 +162,37 @@ fn one_that_fails_keeps_no_other_back() {
     assert_eq!(hidden.to_str(), Some("/dev/null"));
     assert!(!units.join("also.service").exists());
 }
+
+#[test]
+fn host_files_that_are_not_those_of_what_is_active_are_settled_before_it_starts() {
+    let bench = Bench::new();
+    bench.embed("web");
+    bench.switch("web");
+    let settling =
+        || -> Vec<String> { bench.generated().into_iter().filter(|line| line.contains("settle")).collect() };
+    let written = |of: &str| {
+        let text = format!(r#"{{"version": 1, "of": {of}, "files": {{}}}}"#);
+        bench.write("etc/containers/atomic/.web.files/written.json", &text);
+    };
+    written(r#"{"generation": 1}"#);
+    assert_eq!(settling(), Vec::<String>::new());
+    // The host was updated, so that it is superseded: all that is needed is there early.
+    bench.embed("other");
+    clear(&bench.root.join("usr/lib/containers/atomic/web"));
+    std::fs::rename(
+        bench.root.join("usr/lib/containers/atomic/other"),
+        bench.root.join("usr/lib/containers/atomic/web"),
+    )
+    .unwrap();
+    let record = bench.root.join("usr/lib/containers/atomic/web/record.json");
+    let text = std::fs::read_to_string(&record).unwrap().replace("\"other\"", "\"web\"");
+    std::fs::write(&record, text).unwrap();
+    let [unit, link] = &settling()[..] else { panic!("{:?}", settling()) };
+    assert_eq!(link, "sysinit.target.wants/sysctr-settle@web.service -> ../sysctr-settle@web.service");
+    assert!(unit.contains("Before=sysinit.target web.service"), "{unit}");
+    assert!(!unit.contains("RequiresMountsFor"), "{unit}");
+    // It was written for something else, or a program was cut off.
+    bench.embed("web");
+    written("null");
+    assert!(settling()[0].contains("RequiresMountsFor=/var/lib/containers/atomic"), "{:?}", settling());
+}

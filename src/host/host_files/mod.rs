@@ -42,9 +42,11 @@ pub fn settle(host: &Host, name: &ContainerName) -> Result<Kept> {
 /// The same for every container that has any, and tells people what was left.
 ///
 /// # Errors
-/// As [`settle`].
+/// When one could not be settled; the others are.
 pub fn settle_all(host: &Host) -> Result<()> {
-    names(host)?.iter().try_for_each(|name| settle_and_tell(host, name))
+    let settled = names(host)?.into_iter().map(|name| settle_and_tell(host, &name));
+    // All of them, whatever the first ones come to.
+    settled.collect::<Vec<_>>().into_iter().collect()
 }
 
 /// The same for one container.

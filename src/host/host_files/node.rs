@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::XattrFlags;
 use sysctr_core::digest::{Digest, Hasher};
@@ -21,7 +21,7 @@ const LABEL: &str = "security.selinux";
 /// What lies at `path`, its label not counted; none: nothing.
 ///
 /// # Errors
-/// When it can't be read, or is neither file, link nor directory.
+/// When it can't be read.
 pub fn look(path: &Utf8Path) -> Result<Option<Placed>> {
     let doing = || format!("looking at {path}");
     let found = match std::fs::symlink_metadata(path) {
@@ -49,7 +49,8 @@ pub fn look(path: &Utf8Path) -> Result<Option<Placed>> {
         return Ok(Some(Placed::Link { target, replaced: None, metadata: Some(metadata) }));
     }
     if !kind.is_file() {
-        bail!("{}: it is a device, socket or pipe; move it away", doing());
+        // A device, socket or pipe is an admin's: without metadata it is like nothing that is recorded.
+        return Ok(Some(Placed::File { digest: Digest::of(b""), metadata: None }));
     }
     Ok(Some(Placed::File { digest: digest(path).with_context(doing)?, metadata: Some(metadata) }))
 }

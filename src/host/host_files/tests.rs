@@ -145,6 +145,24 @@ fn what_an_admin_changed_made_or_removed_stays() {
 }
 
 #[test]
+fn a_pipe_of_an_admin_and_a_missing_content_stop_nobody_else() {
+    let bench = Bench::new(&[]);
+    bench.generation(1, &[("etc/a", "1")], &[]);
+    rustix::fs::mkfifoat(rustix::fs::CWD, bench.path("etc/a").as_std_path(), rustix::fs::Mode::RUSR).unwrap();
+    assert_eq!(bench.switch(Some(1)), ["etc/a"]);
+    bench.generation(2, &[("etc/b", "2")], &[]);
+    fs::remove_dir_all(bench.path("var/lib/containers/atomic/web.2")).unwrap();
+    let link = bench.path("etc/containers/atomic/web");
+    durable::remove(&link).unwrap();
+    symlink("web.2", &link).unwrap();
+    let error = format!("{:#}", settle_all(&bench.host).unwrap_err());
+    assert!(error.starts_with("placing the host files of container web: writing "), "{error}");
+    // It is known that something was begun, and led back.
+    assert_eq!(bench.switch(None), Vec::<String>::new());
+    assert_eq!(bench.names(), ["a", "containers"]);
+}
+
+#[test]
 fn usr_etc_says_what_comes_back() {
     let bench = Bench::new(&["usr/etc", "etc/own"]);
     for (path, text) in
