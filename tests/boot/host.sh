@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# host.sh FIXTURE UML REPO [composefs]: the host of a fixture boot-SUITE with user-mode Linux as its kernel and a small initramfs, as the
+# commit `base` of the new bare repository REPO. What only a guest of a test needs is masked.
+set -euo pipefail
+fixture=$(realpath "$1") uml=$(realpath "$2") repo=$(realpath -m "$3") form=${4:-}
+here=$(dirname "$(realpath "$0")")
+work=$(mktemp -d "$(dirname "$repo")/tree.XXXXXX")
+trap 'rm -rf --one-file-system "$work"' EXIT
+tree=$work/root
+mkdir "$tree"
+tar --zstd --xattrs --xattrs-include='*' --numeric-owner -xpf "$fixture/root.tar.zst" -C "$tree"
+
+cp -a "$uml"/kernel/* "$tree/usr/lib/modules/"
+version=$(ls "$tree/usr/lib/modules")
+kernel=$tree/usr/lib/modules/$version
+chroot "$tree" depmod "$version"
+mkdir -p "$tree/usr/lib/ostree"
+{
+  [ "$form" != composefs ] || printf '[composefs]\nenabled=yes\n'
+  printf '[sysroot]\nreadonly=true\n'
+} >"$tree/usr/lib/ostree/prepare-root.conf"
+bash "$here/initramfs.sh" "$tree" "$kernel/initramfs.img"
+
+units=$tree/usr/lib/systemd/system
+install -D -m 0755 "$here/guest/run" "$tree/usr/lib/boot-test/run"
+install -m 0644 "$here"/guest/*.service "$units/"
+for unit in boot-test marker-before marker-after; do
+  mkdir -p "$units/multi-user.target.wants"
+  ln -s "../$unit.service" "$units/multi-user.target.wants/"
+done
+ln -sfn multi-user.target "$units/default.target"
+for unit in getty.target serial-getty@.service systemd-logind.service e2scrub_reap.service e2scrub_all.timer fstrim.timer \
+  apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer systemd-tmpfiles-clean.timer ldconfig.service \
+  systemd-hwdb-update.service systemd-udev-trigger.service modprobe@.service systemd-random-seed.service \
+  systemd-pcrmachine.service systemd-pcrphase.service docker-registry.service systemd-machine-id-commit.service; do
+  ln -sfn /dev/null "$tree/usr/etc/systemd/system/$unit"
+done
+mkdir -p "$tree/usr/etc/systemd/journald.conf.d"
+printf '[Journal]\nStorage=persistent\nRateLimitBurst=0\n' >"$tree/usr/etc/systemd/journald.conf.d/boot-test.conf"
+
+ostree --repo="$repo" init --mode=bare
+ostree --repo="$repo" config set core.fsync false
+ostree --repo="$repo" commit --branch=base --tree=dir="$tree" --timestamp=@1700000000 --no-xattrs --bootable \
+  --add-metadata-string=ostree.linux="$version" --add-metadata-string=version=1
