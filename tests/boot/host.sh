@@ -24,7 +24,7 @@ bash "$here/initramfs.sh" "$tree" "$kernel/initramfs.img"
 units=$tree/usr/lib/systemd/system
 install -D -m 0755 "$here/guest/run" "$tree/usr/lib/boot-test/run"
 install -m 0644 "$here"/guest/*.service "$units/"
-for unit in boot-test marker-before marker-after; do
+for unit in boot-test marker-before marker-after marker-network; do
   mkdir -p "$units/multi-user.target.wants"
   ln -s "../$unit.service" "$units/multi-user.target.wants/"
 done

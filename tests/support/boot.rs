@@ -103,8 +103,8 @@ impl Boot {
     }
 }
 
-/// What scripts in the machine can use.
-const HELPERS: &str = r#"
+/// What scripts in the machine can use: shell functions.
+pub const HELPERS: &str = r#"
 fail() { echo "FAILED: $*"; journalctl --no-pager -n 40; exit 1; }
 # is PROPERTY UNIT: a property of a unit
 is() { systemctl show -P "$1" "$2"; }
