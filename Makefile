@@ -112,11 +112,33 @@ tier1:
 tier2: build
 	@$(STEP) --show "tests with real parts (tier 2)" $(CARGO) test --locked --no-fail-fast -p sysctr-tests
 
+## make boot-test  hosts of Debian packages, composed into and booted from disks of their own by user-mode Linux (root)
+.PHONY: boot-test boot-fixtures boot-table boot-shell
+# BOOT="debian_12 cuts" for some of it.
+BOOT ?=
+BOOT_TESTS := $(CARGO) test --locked --workspace --features sysctr-tests/boot --no-fail-fast --test machines --
+boot-fixtures:
+	@$(STEP) "fixtures of boots" bash fixtures/make.sh uml boot-bookworm hello nginx payload exports-images
+boot-test: setup
+	@$(MAKE) -j2 build boot-fixtures
+	@$(STEP) --show "boots of real hosts" $(BOOT_TESTS) $(BOOT)
+
+## make boot-table docs/boot.md's table, from the reports that boot-test left
+boot-table:
+	@bash tests/boot/table.sh
+
+## make boot-shell the demo's containers in a host of Debian packages, on a disk of its own; logs in on this terminal (root)
+boot-shell: setup
+	@$(MAKE) -j2 build boot-fixtures
+	@bash tests/boot/shell.sh
+
 ## make soak       the long forms of tests that kill (SYSCTR_SEED=N repeats a run): at every call, at 100 moments (root)
 .PHONY: soak
 soak: build fixtures
 	@$(STEP) --show "kills, long form" env SYSCTR_SOAK=1 $(CARGO) test --locked --no-fail-fast -p sysctr-tests \
 	  --test kills --test commit --test registry --test updates -- --nocapture
+	@$(MAKE) boot-fixtures
+	@$(STEP) --show "power cuts, long form" env SYSCTR_SOAK=1 $(BOOT_TESTS) --nocapture cuts
 
 ## make bench      how fast the programs are beside others: ratios of medians (BENCH="fetch" for some, ROUNDS=N; root)
 .PHONY: bench

@@ -67,6 +67,7 @@ const HOST: &[&str] = &[
     "late_bound",
     "set",
     "temporary",
+    "stamps",
     "run",
     "stop",
     "exec",
@@ -98,6 +99,7 @@ const HOST: &[&str] = &[
     "privileges",
     "check",
     "images",
+    "blame",
     "cli",
 ];
 

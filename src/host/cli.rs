@@ -16,7 +16,7 @@ use crate::active::host::Host;
 use crate::lock::Lock;
 use crate::run::Waiting;
 use crate::verify::{Mode, config};
-use crate::{exec, health, host_files, list, logs, run, status, stop, verify};
+use crate::{blame, exec, health, host_files, list, logs, run, status, stop, verify};
 pub use changing::Changing;
 
 /// Runs, updates and rolls back the system containers of this host.
@@ -111,6 +111,11 @@ pub enum Verb {
         /// Container
         name: ContainerName,
     },
+    /// Show when the containers of this boot were started, step by step
+    ///
+    /// In seconds since the kernel's start: the unit began, the launcher began, it had chosen the bundle, the runtime
+    /// began, the payload's first process was made, the unit was ready. Of each container the last start counts.
+    Blame(OutputArgs),
     /// Verbs that change containers.
     #[command(flatten)]
     Changing(Changing),
@@ -197,6 +202,10 @@ impl Cli {
             Verb::Verify { names, repair, output, .. } => verify(&names, repair, output),
             // Nothing else changes containers before sysinit.target, and the lock may lie on what is not mounted yet.
             Verb::Settle { name } => host_files::settle_and_tell(&Host::this(), &name),
+            Verb::Blame(output) => {
+                let starts = blame::blame()?;
+                show(output, || blame::text(&starts), || blame::json(&starts))
+            }
             Verb::Changing(changing) => changing.act(),
         }
     }

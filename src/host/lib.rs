@@ -3,6 +3,7 @@
 //! A library for the one file `main.rs`, and for the documents that are made from [`cli`].
 
 mod active;
+mod blame;
 mod cgroup;
 mod check;
 pub mod cli;
@@ -36,6 +37,7 @@ mod runtime;
 mod set;
 mod shipped;
 mod space;
+mod stamps;
 mod status;
 mod stock;
 mod stop;

@@ -16,6 +16,7 @@ use crate::cgroup::{self, Seat};
 use crate::late_bound::{self, Handed};
 use crate::runtime::{self, Kind, Runtime, State};
 use crate::set;
+use crate::stamps::Stamping;
 use crate::{temporary, volumes};
 
 /// Who waits for the payload.
@@ -33,7 +34,9 @@ pub enum Waiting {
 /// # Errors
 /// When it runs already, or can't be started. What was made on the way stays for `sysctr stop --force`.
 pub fn run(name: &ContainerName, waiting: Waiting) -> Result<()> {
+    let mut stamping = Stamping::begin();
     let active = active::of(name)?;
+    stamping.chosen();
     if let Why::Unusable(why) = &active.why {
         eprintln!("sysctr: container {name}: running what the host image has, since {why}");
     }
@@ -49,6 +52,7 @@ pub fn run(name: &ContainerName, waiting: Waiting) -> Result<()> {
     let pid_file = run_dir.join("pid");
     let mut command = command(&runtime, &seat)?;
     command.arg("run").arg("--pid-file").arg(&pid_file).arg("--bundle").arg(bundle);
+    stamping.executed(&run_dir)?;
     match (waiting, runtime.kind()) {
         (Waiting::Detached, Kind::Crun) => {
             orphan::start(command.arg("--detach").arg(name.as_str()), &pid_file)

@@ -78,6 +78,50 @@ pub fn unit(name: &ContainerName) -> Result<Unit> {
     })
 }
 
+/// When a unit was started last in this boot: microseconds since the kernel's start, 0 for never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Times {
+    /// It began.
+    pub begun: u64,
+    /// It was up.
+    pub up: u64,
+}
+
+/// The times of the containers' units, in the same order.
+///
+/// # Errors
+/// When systemd can't be asked.
+pub fn times(names: &[ContainerName]) -> Result<Vec<Times>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let units: Vec<_> = names.iter().map(ContainerName::unit).collect();
+    let mut arguments =
+        vec!["show", "--property=InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic"];
+    arguments.extend(units.iter().map(String::as_str));
+    let output = run(&arguments)?;
+    if !output.status.success() {
+        bail!("asking systemd about times of units: {}", complaint(&output));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    // One paragraph a unit.
+    let all: Vec<_> = text.trim().split("\n\n").map(times_in).collect();
+    anyhow::ensure!(
+        all.len() == names.len(),
+        "asking systemd about times of units: it told of {} units",
+        all.len()
+    );
+    Ok(all)
+}
+
+fn times_in(paragraph: &str) -> Times {
+    let time = |key: &str| {
+        let mut lines = paragraph.lines().filter_map(|line| line.split_once('='));
+        lines.find(|(found, _)| *found == key).and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+    };
+    Times { begun: time("InactiveExitTimestampMonotonic"), up: time("ActiveEnterTimestampMonotonic") }
+}
+
 /// Lets systemd forget that the container's unit failed, if it did.
 pub fn forget_failures(name: &ContainerName) {
     // One that it does not know has no failures.

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use sysctr_tests::{Command, Compose, fixture, memory, source_dir};
 use tempfile::TempDir;
 
-use crate::machine::HostKind;
+use crate::machine::{Form, HostKind};
 
 /// A repository with the host of a suite as `base`.
 pub struct Host {
     work: TempDir,
+    form: Form,
 }
 
 /// A disk; what a boot writes stays on it.
@@ -20,10 +21,11 @@ pub struct Disk {
 impl Host {
     /// Made from the fixtures.
     pub fn of(kind: HostKind) -> Self {
-        let host = Self { work: memory() };
+        let host = Self { work: memory(), form: kind.form };
         let make = Command::new("bash").arg(source_dir().join("tests/boot/host.sh"));
         let make = make.arg(fixture::directory(&format!("boot-{}", kind.suite)));
-        make.arg(fixture::directory("uml")).arg(host.repo()).run().expect_ok();
+        let make = make.arg(fixture::directory("uml")).arg(host.repo());
+        make.args((kind.form == Form::Composefs).then_some("composefs")).run().expect_ok();
         host
     }
 
@@ -41,7 +43,8 @@ impl Host {
     pub fn disk(&self, commits: &[&str]) -> Disk {
         let disk = Disk { work: memory() };
         let make = Command::new("bash").arg(source_dir().join("tests/boot/disk.sh")).arg(self.repo());
-        make.arg(disk.path()).arg("host").args(commits).run().expect_ok();
+        let own = if self.form == Form::Composefs { "yes" } else { "" };
+        make.arg(disk.path()).arg("host").args(commits).env("OWN_OSTREE", own).run().expect_ok();
         disk
     }
 }

@@ -1,11 +1,20 @@
 #!/usr/bin/env bash
 # disk.sh REPO DISK ORIGIN REF…: a disk with a real deployment of the commit that REF names, which the disk knows as ORIGIN; of the further
-# ones it has the objects. No loop device and no mount is needed: a directory, `ostree admin`, `mke2fs -d`.
+# ones it has the objects. With OWN_OSTREE=yes the host's own ostree deploys: Debian 12's knows no composefs. No loop device and no mount is needed: a directory, `ostree admin`, `mke2fs -d`.
 set -euo pipefail
 repo=$(realpath "$1") disk=$(realpath -m "$2") origin=$3
 shift 3
 root=$(mktemp -d "$(dirname "$disk")/sysroot.XXXXXX")
-trap 'chattr -i "$root"/ostree/deploy/*/deploy/*.? 2>/dev/null || :; rm -rf --one-file-system "$root"' EXIT
+trap 'rm -rf --one-file-system "$root.host"; chattr -i "$root"/ostree/deploy/*/deploy/*.? 2>/dev/null || :; rm -rf --one-file-system "$root"' EXIT
+if [ "${OWN_OSTREE:-}" ]; then
+  command ostree --repo="$repo" checkout -H "$1" "$root.host"
+  # In mounts of its own, which see this directory where it lies.
+  ostree() {
+    unshare --mount --propagation private bash -euc 'host=$1; shift
+      mount -o bind "$host" "$host"; mount -t tmpfs tmpfs "$host/run"; mount -t proc proc "$host/proc"; mount --rbind /dev "$host/dev"
+      exec chroot "$host" /usr/bin/ostree "$@"' own "$root.host" "$@"
+  }
+fi
 ostree admin init-fs "$root"
 store=$root/ostree/repo
 ostree --repo="$store" config set sysroot.bootloader none

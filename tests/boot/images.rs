@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use sysctr_tests::{Crafted, Layer, Packing, crafted};
+use sysctr_tests::{Command, Crafted, Layer, Packing, crafted};
 
 const APPLETS: [&str; 14] = [
     "sh", "httpd", "sleep", "echo", "cat", "touch", "test", "seq", "head", "tail", "grep", "wc", "mkdir",
@@ -37,4 +37,10 @@ pub fn web(answer: &str, directory: &Path) {
 /// One that ends after a moment.
 pub fn broken(directory: &Path) {
     write(&Layer::new().dir("www"), "sleep 0.5; echo no database >&2; exit 3", directory);
+}
+
+/// A layout as an archive.
+pub fn archive(layout: &Path, file: &Path) {
+    let (layout, file) = (format!("oci:{}", layout.display()), format!("oci-archive:{}", file.display()));
+    Command::new("skopeo").args(["copy", "-q", &layout, &file]).run().expect_ok();
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use sysctr_tests::{Command, Compose, Image, source_dir};
+use sysctr_tests::{Compose, Image, source_dir};
 
 use crate::disk::Host;
 use crate::images;
@@ -99,9 +99,7 @@ fn desk() -> Desk {
     images::web("2", &desk.file("web2"));
     images::web("3", &desk.file("web3"));
     images::broken(&desk.file("broken"));
-    let archive = format!("oci-archive:{}", desk.file("web2.tar").display());
-    let layout = format!("oci:{}", desk.file("web2").display());
-    Command::new("skopeo").args(["copy", "-q", &layout, &archive]).run().expect_ok();
+    images::archive(&desk.file("web2"), &desk.file("web2.tar"));
     let registry = "version: 0.1\nstorage: {filesystem: {}}\nhttp: {addr: '127.0.0.1:5000'}\n";
     std::fs::write(desk.file("registry.yml"), registry).expect("a scratch file");
     desk
@@ -115,7 +113,7 @@ enum Essential {
 }
 
 /// A container of the payload.
-fn payload(name: &str, args: &str, more: &str) -> String {
+pub fn payload(name: &str, args: &str, more: &str) -> String {
     let image = Image::payload().in_manifest();
     format!("[[container]]\nname = '{name}'\nimage = '{image}'\nrun.args = [{args}]\n{more}\n")
 }
@@ -128,7 +126,7 @@ fn shell(name: &str, script: &str, more: &str) -> String {
 }
 
 /// A version of the web server that can be updated from the registry in the machine.
-fn web(name: &str, port: u16, answer: &str) -> String {
+pub fn web(name: &str, port: u16, answer: &str) -> String {
     format!(
         "[[container]]\nname = '{name}'\nimage = 'oci:web-{answer}'\nrun.env = {{ PORT = '{port}' }}\n\
          update = 'docker://127.0.0.1:5000/web:stable'\n"

@@ -14,6 +14,17 @@ use crate::disk::Disk;
 pub enum Runtime {
     /// runc.
     Runc,
+    /// crun.
+    Crun,
+}
+
+/// How ostree-prepare-root makes the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A directory of hard links.
+    Plain,
+    /// An image of composefs.
+    Composefs,
 }
 
 /// What a life is of.
@@ -23,19 +34,29 @@ pub struct HostKind {
     pub suite: &'static str,
     /// Who runs its containers.
     pub runtime: Runtime,
+    /// What its root is.
+    pub form: Form,
 }
 
 impl Runtime {
     /// A host with it.
     pub fn on(self, suite: &'static str) -> HostKind {
-        HostKind { suite, runtime: self }
+        HostKind { suite, runtime: self, form: Form::Plain }
     }
 
     /// Its name in a manifest.
     pub fn name(self) -> &'static str {
         match self {
             Self::Runc => "runc",
+            Self::Crun => "crun",
         }
+    }
+}
+
+impl HostKind {
+    /// The same with a root of composefs.
+    pub fn with_composefs(self) -> Self {
+        Self { form: Form::Composefs, ..self }
     }
 }
 
@@ -85,6 +106,11 @@ impl Desk {
         Self { work }
     }
 
+    /// Where boot.sh and cut.sh leave what the machine says.
+    pub fn path(&self) -> &Path {
+        self.work.path()
+    }
+
     /// A path that the machine sees below /run/boot-test.
     pub fn file(&self, name: &str) -> std::path::PathBuf {
         self.work.path().join("files").join(name)
@@ -104,7 +130,7 @@ impl Desk {
     }
 
     /// What the boot loader reads, and the second disk.
-    fn prepare(&self, disk: &Disk, entry: Entry, script: &str) {
+    pub fn prepare(&self, disk: &Disk, entry: Entry, script: &str) {
         let here = source_dir().join("tests/boot");
         let work = self.work.path();
         let which = if entry == Entry::Newest { "0" } else { "1" };
@@ -125,7 +151,8 @@ impl Desk {
             .expect_ok();
     }
 
-    fn report(&self) -> Report {
+    /// What the last boot told so far.
+    pub fn report(&self) -> Report {
         let text = self.read("report");
         let mut tried: BTreeMap<String, Tried> = BTreeMap::new();
         let mut last = None;

@@ -55,6 +55,7 @@ macro_rules! on {
             host_files_and_tmpfiles_are_in_place
             twenty_start_at_once
             boot_complete_waits_for_the_essential
+            blame_tells_each_step
             nothing_failed
             a_reboot_starts_all_again
             an_update_from_an_archive_runs
@@ -73,3 +74,5 @@ macro_rules! on {
 }
 
 on!(debian_12, Runtime::Runc.on("bookworm"));
+on!(debian_13_crun, Runtime::Crun.on("trixie"));
+on!(debian_14_composefs, Runtime::Runc.on("forky").with_composefs());

@@ -7,7 +7,7 @@ uml=$(realpath "$1") disk=$(realpath "$2") work=$(realpath "$3")
 export HOME=$work
 own=(mem="${MEMORY:-1024M}" "initrd=$work/boot.initrd" "ubd0=$disk" con=null seccomp=on TERM=dumb)
 [ ! -e "$work/payload" ] || own+=("ubd1r=$work/payload")
-read -ra options <"$work/boot.options"
+read -rd "" -a options <"$work/boot.options" || :
 cd "$uml"
 if [ "${LOGIN:-}" ]; then exec ./linux.uml "${own[@]}" con0=fd:0,fd:1 ssl=null "${options[@]}"; fi
 exec timeout -k 5 "${TIME_LIMIT:-600}" ./linux.uml "${own[@]}" con0=null,fd:1 ssl0=null ssl1=null,fd:5 ssl2=null,fd:6 "${options[@]}" \

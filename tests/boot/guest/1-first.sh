@@ -168,15 +168,27 @@ boot_complete_waits_for_the_essential() {
   [ $(($(up essential) - $(began essential))) -ge 900000 ] || fail "its health was not waited for"
 }
 
+blame_tells_each_step() {
+  local name unit launcher bundle runtime process ready took count=0
+  while read -r name unit launcher bundle runtime process ready took; do
+    [ "$name" != NAME ] || continue
+    grep -qx "$name" <<<"$running" || fail "$name does not run"
+    printf '%s\n' "$unit" "$launcher" "$bundle" "$runtime" "$process" "$ready" | sort -c -n || fail "$name: $unit $launcher $bundle $runtime $process $ready"
+    count=$((count + 1))
+  done < <(sysctr blame)
+  expect containers "$count" "$(wc -w <<<"$running")"
+}
+
 nothing_failed() {
   expect "failed units" "$(systemctl --failed --no-legend --plain | cut -d' ' -f1)" ""
 }
 
 for name in daemons_answer_after_boot containers_start_in_their_phases usr_is_read_only containers_and_host_units_are_ordered \
   readiness_and_health_are_waited_for processes_are_in_their_units memory_limit_is_obeyed process_limit_is_obeyed cpu_limit_is_set \
-  devices_are_closed boot_complete_waits_for_the_essential twenty_start_at_once nothing_failed a_stop_leaves_nothing \
+  devices_are_closed boot_complete_waits_for_the_essential twenty_start_at_once blame_tells_each_step nothing_failed a_stop_leaves_nothing \
   a_crash_is_followed_by_a_restart a_stale_state_hinders_nothing host_files_and_tmpfiles_are_in_place; do
   try $name
+  [ $name != blame_tells_each_step ] || sysctr blame | sed 's/^/@ /'
 done
 echo "ostree: $(ostree --version | sed -n "s/.*Version: '\(.*\)'/\1/p"), $(systemctl --version | head -n 1), $(runc --version | head -n 1), $(uname -r)"
 cat /proc/sys/kernel/random/boot_id >$stage_file

@@ -3,7 +3,7 @@
 a_host_update_supersedes() {
   says 8085 'version 5'
   expect web "$(active web)" "embedded superseded"
-  expect "web's unit" "$(is FragmentPath web)" /usr/lib/systemd/system/web.service
+  expect "web's unit" "$(realpath "$(is FragmentPath web)")" /usr/lib/systemd/system/web.service
   expect hello "$(is LoadState hello)" not-found
 }
 

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# table.sh: docs/boot.md's part between the marks, from the reports of target/boot: every scenario on every host, and the times of the first
+# boot's containers.
+set -euo pipefail
+cd "$(dirname "$(realpath "$0")")/../.."
+page=docs/boot.md
+[ -n "$(ls target/boot/*.report 2>/dev/null)" ] || { echo "table: there are no reports; make boot-test leaves them" >&2; exit 1; }
+mapfile -t hosts < <(cd target/boot && ls ./*.report | sed 's|^\./||; s/\.report$//')
+{
+  echo '<!-- written by make boot-table -->'
+  echo
+  echo "| scenario |$(printf ' %s |' "${hosts[@]}")"
+  echo "| --- |$(printf ' --- |%.0s' "${hosts[@]}")"
+  sed -n 's/^= \([^ ]*\) .*/\1/p' $(printf 'target/boot/%s.report ' "${hosts[@]}") | awk '!seen[$0]++' | while read -r name; do
+    printf '| %s |' "${name//_/ }"
+    for host in "${hosts[@]}"; do
+      # One that several boots tried is told by its worst.
+      awk -v name="$name" '$1 == "=" && $2 == name { if (result == "" || $3 != "ok") result = $3 ", " $4 " s" }
+        END { printf " %s |", result == "" ? "–" : result }' "target/boot/$host.report"
+    done
+    echo
+  done
+  for host in "${hosts[@]}"; do
+    echo
+    echo "### $host: seconds from the kernel's start"
+    echo
+    sed -n '/^ostree: /p' "target/boot/$host.report" | head -n1
+    echo
+    sed -n 's/^@ //p' "target/boot/$host.report" | awk '
+      NR == 1 { print "| container | unit begins | launcher | bundle chosen | runtime | process | ready | took |"; print "| --- | --- | --- | --- | --- | --- | --- | --- |"; next }
+      NF == 8 { printf "|"; for (i = 1; i <= NF; i++) printf " %s |", $i; print "" }'
+  done
+  echo
+  echo '<!-- end -->'
+} >target/boot/table
+sed -i -e '/^<!-- written by make boot-table -->$/,/^<!-- end -->$/{ /^<!-- end -->$/r target/boot/table
+d; }' "$page"
