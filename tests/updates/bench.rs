@@ -176,7 +176,7 @@ impl Bench {
 
     /// Boots the host with more arguments for systemd-nspawn.
     pub fn boot_with(&self, nspawn: &[String], script: &str) -> Report {
-        let boot = nspawn.iter().fold(self.machine(), |boot, arg| boot.nspawn(arg));
+        let boot = nspawn.iter().fold(self.machine().at_most(300), |boot, arg| boot.nspawn(arg));
         boot.run(&format!("{SHELL}{script}"))
     }
 
