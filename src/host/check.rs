@@ -54,8 +54,8 @@ enum Verdict {
 enum Rendered {
     /// All of them are here: bytes that the store lacks, and privileges that are gained, if both configurations are known.
     Known { disk: u64, gained: Option<Vec<String>> },
-    /// So many bytes at least.
-    Unknown { disk: u64 },
+    /// So many bytes at least, and what is gained by the image's configuration alone.
+    Unknown { disk: u64, gained: Vec<String> },
 }
 
 /// Looks what an update of a container would change. The caller holds the lock.
@@ -76,13 +76,14 @@ fn look(stock: &Stock<'_>, name: &ContainerName, wish: &Wish, fetching: &Fetchin
     let verdict = if wish.is_met(&config) { Verdict::Same } else { Verdict::Update };
     let missing = missing(&image, |diff_id| stock.has(diff_id));
     let needed = stock.needed(&image);
+    let active = wish.active.as_ref();
+    let before = active.map(|active| host::read(&active.bundle.join(place::IMAGE_CONFIG))).transpose()?;
+    let changes = changes(&before.flatten().unwrap_or_default(), &image.config_document.bytes);
     let rendered = match (verdict, needed.packed) {
         (Verdict::Same, _) => Rendered::Known { disk: 0, gained: Some(Vec::new()) },
         (Verdict::Update, 0) => render(stock, name, wish, &image)?,
-        (Verdict::Update, packed) => Rendered::Unknown { disk: packed },
+        (Verdict::Update, disk) => Rendered::Unknown { disk, gained: by_image(wish, &changes) },
     };
-    let active = wish.active.as_ref();
-    let before = active.map(|active| host::read(&active.bundle.join(place::IMAGE_CONFIG))).transpose()?;
     Ok(Checked {
         name: name.clone(),
         old: active.map(|active| active.record.image.clone()),
@@ -93,9 +94,16 @@ fn look(stock: &Stock<'_>, name: &ContainerName, wish: &Wish, fetching: &Fetchin
         verdict,
         layers: image.layer_count(),
         missing,
-        changes: changes(&before.flatten().unwrap_or_default(), &image.config_document.bytes),
+        changes,
         rendered,
     })
+}
+
+/// What an image's configuration alone says of privileges: its user, unless the settings name one.
+fn by_image(wish: &Wish, changes: &[(String, Value, Value)]) -> Vec<String> {
+    let user = changes.iter().find(|(what, ..)| what == "User" && wish.settings.run.user.is_none());
+    let name = |after: &Value| after.as_str().filter(|name| !name.is_empty()).unwrap_or("root").to_owned();
+    user.map(|(_, _, after)| format!("user {}, by the image", name(after))).into_iter().collect()
 }
 
 /// The container as it would be; no layer is read.
@@ -165,9 +173,10 @@ pub fn json(all: &[Checked]) -> Value {
     let one = |checked: &Checked| {
         let old = checked.old.as_ref();
         let (disk, known, gained) = match &checked.rendered {
-            Rendered::Known { disk, gained } => (*disk, true, gained.as_ref()),
-            Rendered::Unknown { disk } => (*disk, false, None),
+            Rendered::Known { disk, gained } => (*disk, gained.is_some(), gained.as_ref()),
+            Rendered::Unknown { disk, gained } => (*disk, false, Some(gained)),
         };
+        let disk_known = matches!(checked.rendered, Rendered::Known { .. });
         let change = |(what, before, after): &(String, Value, Value)| json!({"what": what, "before": before, "after": after});
         json!({
             "name": checked.name,
@@ -182,9 +191,9 @@ pub fn json(all: &[Checked]) -> Value {
             "missing_layers": checked.missing.iter().map(|(blob, bytes)| json!({"blob": blob, "bytes": bytes})).collect::<Value>(),
             "fetch_bytes": checked.fetched(),
             "disk_bytes": disk,
-            "disk_bytes_known": known,
+            "disk_bytes_known": disk_known,
             "changes": checked.changes.iter().map(change).collect::<Value>(),
-            "privileges_known": gained.is_some(),
+            "privileges_known": known,
             "privileges_gained": gained.cloned().unwrap_or_default(),
         })
     };
@@ -217,7 +226,10 @@ fn write(checked: &Checked, text: &mut String) -> std::fmt::Result {
         checked.fetched()
     );
     match &checked.rendered {
-        Rendered::Unknown { .. } => writeln!(text, "  on disk, and privileges: {unread}"),
+        Rendered::Unknown { gained, .. } => {
+            gained.iter().try_for_each(|it| writeln!(text, "  gains: {it}"))?;
+            writeln!(text, "  on disk, and privileges: {unread}")
+        }
         Rendered::Known { disk, gained } => {
             writeln!(text, "  on disk: {disk} bytes")?;
             match gained.as_deref() {

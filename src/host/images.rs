@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
+use camino::Utf8PathBuf;
 use serde_json::{Value, json};
 use sysctr_core::digest::Digest;
 use sysctr_core::generation::GenerationName;
@@ -46,6 +47,7 @@ pub struct Images {
 /// What is wrong with the store.
 #[derive(Debug, Default)]
 pub struct Verified {
+    store: Utf8PathBuf,
     objects: usize,
     faults: BTreeMap<Object, Fault>,
     /// Images that need a faulty object: their configuration's digest, name and generations.
@@ -201,7 +203,7 @@ pub fn verify(host: &Host, interrupt: &Interrupt) -> Result<Verified> {
     let faults = inventory.check(&objects, interrupt)?;
     let is_hit = |image: &Image| image.objects.iter().any(|object| faults.contains_key(object));
     let hit = images.all.into_iter().filter(|(_, image)| is_hit(image)).collect();
-    Ok(Verified { objects: objects.len(), faults, hit })
+    Ok(Verified { store: store.path().to_owned(), objects: objects.len(), faults, hit })
 }
 
 impl Verified {
@@ -214,10 +216,12 @@ impl Verified {
             return Ok(());
         }
         bail!(
-            "verifying the store: {} of {} objects are damaged or missing; remove the damaged files, then update or pull what is \
-             hit once more",
+            "verifying the store: {} of {} objects are damaged or missing; remove the damaged ones from {}/objects, then \
+             `sysctr reset NAME` and `sysctr update NAME` bring what a container needs, `sysctr images remove` and `sysctr pull` an \
+             image that none has",
             self.faults.len(),
-            self.objects
+            self.objects,
+            self.store
         )
     }
 }

@@ -30,6 +30,8 @@ fn a_check_tells_and_writes_nothing_and_what_was_downloaded_is_not_fetched_again
     assert_eq!(checked["after"]["config"], crafted::digest(&one.config_bytes()), "{checked}");
     let user = serde_json::json!({"what": "User", "before": null, "after": "0:7"});
     assert!(checked["changes"].as_array().expect("a list").contains(&user), "{checked}");
+    let gained = serde_json::json!(["user 0:7, by the image"]);
+    assert_eq!((&checked["privileges_known"], &checked["privileges_gained"]), (&false.into(), &gained));
     assert!(!machine.proxy.blobs().contains_key(&layers(&one)[1]), "{:?}", machine.proxy.blobs());
     let names = |dir: &str| {
         let entries = std::fs::read_dir(machine.path(dir)).expect("a directory");
@@ -102,6 +104,14 @@ fn images_are_pulled_listed_removed_and_verified() {
     let verified = machine.sysctr("images verify --format json").expect_code(1);
     assert_eq!(verified.json()["faults"].as_array().map(Vec::len), Some(1), "{}", verified.story());
     assert_eq!(verified.json()["hit"][0]["generations"][0], "web.1", "{}", verified.story());
+    // The way out that it tells.
+    let object = verified.json()["faults"][0]["object"].as_str().expect("a path").to_owned();
+    std::fs::remove_file(machine.path("var/atomic/.repo/objects").join(object)).expect("an object");
+    machine.sysctr("reset web").expect_ok();
+    machine.publish(&one);
+    machine.updated("");
+    assert_eq!(machine.page(), "version 1");
+    machine.sysctr("images verify").expect_ok();
 }
 
 #[test]
