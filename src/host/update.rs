@@ -194,7 +194,10 @@ fn bring(host: &Host, name: &ContainerName, wish: &Wish, request: &Request) -> R
         return Ok(updated);
     }
     let stock = Stock::open(host, &request.road, &fetching, NoStore::IsMade)?;
-    let pulled = pulled::all(host)?;
+    let pulled = match request.extent {
+        Extent::Whole => BTreeMap::new(),
+        Extent::Download => pulled::all(host)?,
+    };
     let here = Cell::new(false);
     let enough = |image: &ResolvedImage| {
         let config = image.config_document.digest;

@@ -138,7 +138,7 @@ impl Desk {
 
     /// The bundles that there are. Nothing else may lie about.
     pub fn bundles(&self) -> BTreeSet<String> {
-        let known = [".lock", ".repo", ".web.number"];
+        let known = [".images", ".lock", ".repo", ".web.number"];
         names(&self.state.path().join("var/atomic"))
             .into_iter()
             .filter(|name| !known.contains(&&**name))

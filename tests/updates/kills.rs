@@ -158,3 +158,15 @@ fn host_files_of_updates_killed_everywhere() {
     kill_and_look(&desk, "reset web", &ends, ends[0], &|story| all(None, story));
     assert!(!desk.etc(0).join("atomic/.web.files").exists() && !desk.etc(0).join("web.d").exists());
 }
+
+#[test]
+fn what_is_fetched_ahead_killed_everywhere() {
+    let desk = Desk::new(&[version("1"), version("2")], 1);
+    desk.sysctr(&[], "update web --image oci:/images/1").expect_ok();
+    let old = "oci:/images/1";
+    kill_everywhere(&desk, "update web --image oci:/images/2 --download-only", &[old], old);
+    let images = || desk.sysctr(&[], "images list --format json").expect_ok().json()["images"].clone();
+    assert_eq!(images().as_array().map(Vec::len), Some(2), "{}", images());
+    kill_everywhere(&desk, "images prune", &[old], old);
+    assert_eq!(images().as_array().map(Vec::len), Some(1), "{}", images());
+}
