@@ -81,6 +81,7 @@ const HOST: &[&str] = &[
     "systemd",
     "logs",
     "progress",
+    "signers",
     "image",
     "shipped",
     "space",

@@ -286,7 +286,7 @@ fn choose<'a>(
     architecture: Architecture,
 ) -> Result<Chosen<'a>> {
     let found = request.images.resolve(container, Some(architecture));
-    let Found { image, signed_by } =
+    let Found { image, signed_by, keys } =
         found.with_context(|| format!("resolving container {}", container.name))?;
     Ok(Chosen {
         container,
@@ -296,6 +296,7 @@ fn choose<'a>(
         architecture,
         epoch: request.epoch,
         signed_by,
+        keys,
     })
 }
 

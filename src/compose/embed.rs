@@ -15,7 +15,7 @@ use sysctr_core::name::GroupName;
 use sysctr_core::place;
 use sysctr_core::placement::{Clash, Draft, Root};
 use sysctr_core::prepare::{Prepared, Target, Writer};
-use sysctr_core::record::{LeftOutRecord, Record, Signer};
+use sysctr_core::record::{LeftOutRecord, Record, Signer, SignerKey};
 use sysctr_core::settings::AbsolutePath;
 use sysctr_core::store::layers::KnownLayers;
 use sysctr_core::tree::ImageTree;
@@ -42,6 +42,8 @@ pub struct Chosen<'a> {
     pub epoch: Epoch,
     /// Whose signatures were verified when the image was fetched.
     pub signed_by: Vec<Signer>,
+    /// The keys of those that the manifest names.
+    pub keys: Vec<SignerKey>,
 }
 
 /// A container ready to be placed, and what its user should know.
@@ -109,6 +111,7 @@ impl Chosen<'_> {
             architecture: self.architecture,
             epoch: self.epoch,
             signed_by: &self.signed_by,
+            keys: &self.keys,
         }
     }
 

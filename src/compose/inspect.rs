@@ -108,7 +108,7 @@ pub fn inspect(request: &Request<'_>, watch: &Watch<'_>) -> Result<Inspection> {
         found.image.find_layers(|_| false)?;
         Ok(found)
     });
-    let Found { image, signed_by } = found.with_context(doing)?;
+    let Found { image, signed_by, .. } = found.with_context(doing)?;
     let opened = Opened::of(&image, request.limits, watch);
     let opened = opened.map_err(|error| request.images.explain(request.container, error));
     let opened = opened.with_context(doing)?;

@@ -61,7 +61,7 @@ fn look(
     watch: &Watch<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<()> {
-    let Found { image, signed_by } = request.images.resolve(container, request.architecture)?;
+    let Found { image, signed_by, keys } = request.images.resolve(container, request.architecture)?;
     image.find_layers(|_| false)?;
     let architecture = image.config.architecture.parse()?;
     let asked = &container.settings.runtime;
@@ -74,6 +74,7 @@ fn look(
         architecture,
         epoch: request.epoch,
         signed_by,
+        keys,
     };
     let progress = watch.reporter.of(&container.name, watch.interrupt);
     let opened = chosen.open(request.limits, &Nowhere, &progress)?;

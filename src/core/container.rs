@@ -21,7 +21,7 @@ use crate::name::{ContainerName, GroupName};
 use crate::place;
 use crate::placement::{Clash, Draft, Root};
 use crate::prepare::{self, MountTarget, Prepared, Target, prepare};
-use crate::record::{LeftOutRecord, Record, Signer, VERSION, to_json};
+use crate::record::{LeftOutRecord, Record, Signer, SignerKey, VERSION, to_json};
 use crate::settings::{AbsolutePath, Settings};
 use crate::tree::{ContentId, ImageTree, Leaf};
 
@@ -54,6 +54,8 @@ pub struct Subject<'a> {
     pub epoch: Epoch,
     /// Whose signatures were verified when the image was fetched.
     pub signed_by: &'a [Signer],
+    /// One of whom must have signed what updates bring; none: nobody need.
+    pub keys: &'a [SignerKey],
 }
 
 /// Reads a content of the image of at most so many bytes.
@@ -80,7 +82,8 @@ impl Subject<'_> {
         ];
         // Only where there are any, so that images without signatures keep the inputs that they had.
         let signed_by = self.signed_by.first().map(|_| to_json(&self.signed_by)).unwrap_or_default();
-        let last = [&to_json(self.settings)[..], &signed_by];
+        let keys: String = self.keys.iter().map(|it| format!("{}\n", Digest::of(&it.key))).collect();
+        let last = [&to_json(self.settings)[..], &signed_by, keys.as_bytes()];
         let last = last.into_iter().filter(|part| !part.is_empty());
         let mut hasher = Hasher::default();
         for part in parts.iter().map(String::as_bytes).chain(last) {

@@ -50,6 +50,14 @@ pub const SETTINGS_JSON: &str = "settings.json";
 /// In a bundle directory: a host unit that `replace` put aside.
 pub const REPLACED_UNIT: &str = "replaced.service";
 
+/// In a bundle directory: [`crate::record::Signers`], if updates must be signed.
+pub const SIGNERS_JSON: &str = "signers.json";
+
+/// In a bundle directory: the public key of the signer with that place in [`SIGNERS_JSON`], from 0.
+pub fn signer_key(place: usize) -> String {
+    format!("signer-{place}.key")
+}
+
 /// In a bundle directory: what the container took the place of at `path`.
 pub fn put_aside(name: &ContainerName, path: &Utf8Path) -> String {
     if *path == unit(name) {

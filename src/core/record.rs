@@ -93,6 +93,25 @@ pub struct Signer {
     pub fingerprint: String,
 }
 
+/// A signer whose public key is at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignerKey {
+    /// Who.
+    pub signer: Signer,
+    /// The key file's bytes.
+    pub key: Vec<u8>,
+}
+
+/// `signers.json`: one of these must have signed what a registry gives for an update. Their keys lie beside it
+/// ([`crate::place::signer_key`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signers {
+    /// Format version; readers refuse a newer one.
+    pub version: u32,
+    /// They, in the order of their keys.
+    pub signers: Vec<Signer>,
+}
+
 /// The form of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

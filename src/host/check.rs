@@ -116,7 +116,7 @@ fn render(stock: &Stock<'_>, name: &ContainerName, wish: &Wish, image: &Resolved
     let tree = flatten(image, LIMITS, &contents, &heard)?.tree;
     let runtime = host.runtime(&wish.settings.runtime)?;
     let generation = make::next(host, name)?;
-    let subject = wish.subject(name, image, &generation, &runtime, stock.architecture);
+    let subject = wish.subject(name, (image, &[]), &generation, &runtime, stock.architecture);
     let records = host.embedded_records()?;
     let target = Without { target: host, records: &records };
     let mut disk = 0;

@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::arch::Architecture;
 use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::{ImageRef, Reader, Transport};
 use sysctr_core::image::{ResolvedImage, Wanted, resolve_documents};
 use sysctr_core::interrupt::Interrupt;
-use sysctr_core::skopeo::{Call, Ear, Home, Patience, Skopeo};
+use sysctr_core::record::{Signer, SignerKey};
+use sysctr_core::skopeo::{Call, Ear, Failure, Home, Patience, Skopeo};
 
 use crate::progress::{Fetch, Form};
+use crate::signers::Policy;
 
 /// Which image.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub struct Source {
     pub reference: ImageRef,
     /// What it must be.
     pub pin: Option<Digest>,
+    /// One of whom must have signed what a registry gives; none: nobody need.
+    pub keys: Vec<SignerKey>,
 }
 
 /// How an image is brought.
@@ -43,6 +47,8 @@ pub struct Fetched {
     pub image: ResolvedImage,
     /// Bytes of blobs that came.
     pub bytes: u64,
+    /// Whose signatures were verified.
+    pub signed_by: Vec<Signer>,
 }
 
 /// An image on its way, into the directory `dir`.
@@ -64,7 +70,7 @@ impl Fetcher<'_> {
     /// # Errors
     /// When it can't be found or fetched, or is none that we can read.
     pub fn documents(&self) -> Result<Fetched> {
-        let Source { reference, pin } = self.source;
+        let Source { reference, pin, .. } = self.source;
         if reference.transport().reader() == Reader::Native {
             let base =
                 Utf8PathBuf::from_path_buf(std::env::current_dir().context("finding the current directory")?);
@@ -72,7 +78,7 @@ impl Fetcher<'_> {
                 .map_err(|base| anyhow::anyhow!("the current directory {} is not UTF-8", base.display()))?;
             let architecture = Some(self.architecture);
             let image = resolve_documents(&Wanted { reference, base: &base, architecture, pin: *pin })?;
-            return Ok(Fetched { image, bytes: 0 });
+            return Ok(Fetched { image, bytes: 0, signed_by: Vec::new() });
         }
         let doing = || format!("fetching image {reference}");
         self.make_dirs().with_context(doing)?;
@@ -81,7 +87,14 @@ impl Fetcher<'_> {
                 self.leave_out(&digest).with_context(doing)?;
             }
         }
-        self.copy(Ear::Nobody).and_then(|()| self.resolve()).with_context(doing)
+        let signed_by = self.signers().with_context(doing)?;
+        let signed = if signed_by.is_empty() { None } else { Some(self.resolve().with_context(doing)?) };
+        // What the host itself demands, too.
+        let copied = self.copy(None, Ear::Nobody).and_then(|()| self.resolve()).with_context(doing)?;
+        if let Some(signed) = signed {
+            require_same(&signed, &copied).with_context(doing)?;
+        }
+        Ok(Fetched { signed_by, ..copied })
     }
 
     /// Brings the layers that are not there and not `known` by their diff_ids.
@@ -105,9 +118,10 @@ impl Fetcher<'_> {
         let fetch = Fetch::begin(self.road.progress, &name, self.architecture, missing);
         let hear = |marks: &[_]| fetch.hear(marks);
         let ear = if fetch.is_heard() { Ear::Marks(&hear) } else { Ear::Nobody };
-        let fetched = self.copy(ear).and_then(|()| self.resolve()).with_context(doing)?;
+        let fetched = self.copy(None, ear).and_then(|()| self.resolve()).with_context(doing)?;
         fetch.done();
-        Ok(fetched)
+        require_same(&found, &fetched).with_context(doing)?;
+        Ok(Fetched { signed_by: found.signed_by, ..fetched })
     }
 
     fn make_dirs(&self) -> Result<()> {
@@ -131,7 +145,7 @@ impl Fetcher<'_> {
     }
 
     fn from(&self) -> ImageRef {
-        let Source { reference, pin } = self.source;
+        let Source { reference, pin, .. } = self.source;
         pin.map_or_else(|| reference.clone(), |pin| reference.pinned(pin))
     }
 
@@ -158,9 +172,40 @@ impl Fetcher<'_> {
         Ok(layers.iter().filter_map(|digest| digest.as_str()?.parse().ok()).collect())
     }
 
-    fn copy(&self, ear: Ear<'_>) -> Result<()> {
+    /// Copies the documents under each key, and tells whose signatures they have; other places than registries have none that
+    /// could be demanded.
+    fn signers(&self) -> Result<Vec<Signer>> {
+        let mut signers = Vec::new();
+        let mut refused = None;
+        let transport = self.source.reference.transport();
+        for key in self.source.keys.iter().filter(|_| transport == Transport::Docker) {
+            let policy = Policy::of(key, transport.as_str(), &self.dir.join("signers"))?;
+            match self.copy(Some(&policy), Ear::Nobody) {
+                Ok(()) => signers.push(key.signer.clone()),
+                Err(error) if error.downcast_ref::<Failure>().is_some_and(Failure::is_refusal) => {
+                    refused = refused.or(Some((error, &key.signer)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            Some((error, Signer { key, fingerprint, .. })) if signers.is_empty() => {
+                bail!("{error:#}; the host image demands a signature by {key} ({fingerprint})")
+            }
+            _ => Ok(signers),
+        }
+    }
+
+    /// Copies what is not there, accepted by a policy, or by the host's own.
+    fn copy(&self, policy: Option<&Policy>, ear: Ear<'_>) -> Result<()> {
         let authfile = self.road.authfile.as_deref().map(Utf8Path::as_str);
-        let mut call = self.call().args(["copy", "--preserve-digests"]);
+        let registries_d = policy.and_then(|policy| policy.registries_d.as_deref());
+        let mut call = Call::default()
+            .with("--policy", policy.map(|policy| policy.file.as_str()))
+            .with("--registries.d", registries_d.map(Utf8Path::as_str))
+            .args(["--override-os", "linux", "--override-arch", self.architecture.as_str()])
+            // An OCI layout has no place for simple ones.
+            .args(["copy", "--preserve-digests", "--remove-signatures"]);
         if let Ear::Nobody = ear {
             call = call.args(["--quiet"]);
         }
@@ -173,8 +218,19 @@ impl Fetcher<'_> {
         let layout: ImageRef = format!("oci:{}", self.dir).parse().context("naming the fetched image")?;
         let (architecture, pin) = (Some(self.architecture), self.source.pin);
         let wanted = Wanted { reference: &layout, base: Utf8Path::new("/"), architecture, pin };
-        Ok(Fetched { image: resolve_documents(&wanted)?, bytes: size(&self.dir.join("blobs/sha256"))? })
+        let bytes = size(&self.dir.join("blobs/sha256"))?;
+        Ok(Fetched { image: resolve_documents(&wanted)?, bytes, signed_by: Vec::new() })
     }
+}
+
+/// A signature holds for what was there when it was looked at: for the configuration, and by its diff_ids for every layer.
+fn require_same(before: &Fetched, after: &Fetched) -> Result<()> {
+    let configuration = |fetched: &Fetched| fetched.image.config_document.digest;
+    ensure!(
+        configuration(before) == configuration(after),
+        "its name came to mean another image meanwhile; try again"
+    );
+    Ok(())
 }
 
 /// Blobs with their bytes of layers that are not there and not `known` by their diff_ids.

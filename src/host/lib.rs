@@ -36,6 +36,7 @@ mod run;
 mod runtime;
 mod set;
 mod shipped;
+mod signers;
 mod space;
 mod stamps;
 mod status;

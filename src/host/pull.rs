@@ -8,7 +8,7 @@ use sysctr_core::digest::Digest;
 use sysctr_core::image::ResolvedImage;
 
 use crate::active::host::Host;
-use crate::image::{Road, Source};
+use crate::image::{Fetched, Road, Source};
 use crate::progress::Reading;
 use crate::pulled;
 use crate::stock::{Fetching, NoStore, Stock};
@@ -40,7 +40,7 @@ pub fn pull(host: &Host, source: &Source, road: &Road) -> Result<Done> {
         Ok(there.contains_key(&image.config_document.digest))
     };
     let heard = Reading::of(road.progress, &name, &road.interrupt);
-    let store = |image: &ResolvedImage| pulled::store(&stock, &source.reference, image, &heard);
+    let store = |fetched: &Fetched| pulled::store(&stock, &source.reference, &fetched.image, &heard);
     let (stored, fetched) = stock.with_image(source, &fetching, enough, store).with_context(doing)?;
     let config = config.get().with_context(doing)?;
     Ok(Done { image: name, config, fetched, stored: stored.unwrap_or(0) })

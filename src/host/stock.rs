@@ -18,7 +18,7 @@ use sysctr_core::store::shipped::Shipped;
 
 use crate::active::host::Host;
 use crate::durable;
-use crate::image::{Fetcher, Road, Source, missing};
+use crate::image::{Fetched, Fetcher, Road, Source, missing};
 use crate::shipped::Embedded;
 use crate::space::Needed;
 
@@ -104,7 +104,7 @@ impl<'a> Stock<'a> {
         source: &Source,
         fetching: &Fetching,
         enough: impl Fn(&ResolvedImage) -> Result<bool>,
-        then: impl Fn(&ResolvedImage) -> Result<T>,
+        then: impl Fn(&Fetched) -> Result<T>,
     ) -> Result<(Option<T>, u64)> {
         let fetcher = self.fetcher(source, fetching);
         let mut found = fetcher.documents()?;
@@ -113,11 +113,11 @@ impl<'a> Stock<'a> {
         }
         self.needed(&found.image).require(self.host)?;
         found = fetcher.layers_of(found, |diff_id| self.has(diff_id))?;
-        match then(&found.image) {
+        match then(&found) {
             // What is known of a layer is less than what this image shows of it.
             Err(error) if error.is::<Lacking>() && !missing(&found.image, |_| false).is_empty() => {
                 found = fetcher.layers_of(found, |_| false)?;
-                Ok((Some(then(&found.image)?), found.bytes))
+                Ok((Some(then(&found)?), found.bytes))
             }
             done => Ok((Some(done?), found.bytes)),
         }

@@ -16,16 +16,18 @@ use sysctr_core::image::reference::{ImageRef, Transport};
 use sysctr_core::name::{ContainerName, GroupName};
 use sysctr_core::place;
 use sysctr_core::prepare;
+use sysctr_core::record::{Signer, SignerKey};
 use sysctr_core::settings::{AbsolutePath, Settings};
 
 use crate::active::decision::{Hold, Why};
 use crate::active::host::{self, Host};
 use crate::active::{self, Active};
 use crate::etc;
-use crate::image::{self, Road, Source};
+use crate::image::{self, Fetched, Road, Source};
 use crate::make::{self, Made, Making};
 use crate::progress::Reading;
 use crate::pulled;
+use crate::signers;
 use crate::stock::{Fetching, LIMITS, NoStore, Stock};
 use crate::switch::{Failure, Switch, Switched, To};
 
@@ -59,8 +61,8 @@ pub enum Extent {
 }
 
 impl Request {
-    fn source(&self, reference: ImageRef) -> Source {
-        Source { reference, pin: self.pin }
+    fn source(&self, reference: ImageRef, keys: Vec<SignerKey>) -> Source {
+        Source { reference, pin: self.pin, keys }
     }
 }
 
@@ -106,7 +108,7 @@ pub fn install(host: &Host, name: &ContainerName, settings: Settings, request: &
     let group: GroupName = GROUP.parse().context("naming the group of what is installed")?;
     let mut settings = settings;
     settings.set.extend(request.set.clone());
-    let (given, source) = (request.set.clone(), request.source(reference));
+    let (given, source) = (request.set.clone(), request.source(reference, Vec::new()));
     bring(host, name, &Wish { group, settings, given, source, active: None }, request).with_context(doing)
 }
 
@@ -145,7 +147,8 @@ impl Wish {
             }
             None => former?,
         };
-        let (group, source) = (active.record.group.clone(), request.source(reference));
+        let (group, source) =
+            (active.record.group.clone(), request.source(reference, signers::of(&active.bundle)?));
         Ok(Self { group, settings, given, source, active: Some(active) })
     }
 
@@ -159,7 +162,7 @@ impl Wish {
     pub fn subject<'a>(
         &'a self,
         name: &'a ContainerName,
-        image: &'a ResolvedImage,
+        (image, signed_by): (&'a ResolvedImage, &'a [Signer]),
         generation: &GenerationName,
         runtime: &'a AbsolutePath,
         architecture: Architecture,
@@ -174,7 +177,8 @@ impl Wish {
             runtime,
             architecture,
             epoch: Epoch::default(),
-            signed_by: &[],
+            signed_by,
+            keys: &self.source.keys,
         }
     }
 
@@ -207,12 +211,12 @@ fn bring(host: &Host, name: &ContainerName, wish: &Wish, request: &Request) -> R
     };
     let heard = Reading::of(request.road.progress, name.as_str(), &request.road.interrupt);
     if request.extent == Extent::Download {
-        let store = |image: &ResolvedImage| pulled::store(&stock, &wish.source.reference, image, &heard);
+        let store = |fetched: &Fetched| pulled::store(&stock, &wish.source.reference, &fetched.image, &heard);
         (updated.ahead, updated.fetched) = stock.with_image(&wish.source, &fetching, enough, store)?;
         updated.ahead = updated.ahead.or(here.get().then_some(0));
         return Ok(updated);
     }
-    let make = |image: &ResolvedImage| make(&stock, name, wish, image, &heard);
+    let make = |fetched: &Fetched| make(&stock, name, wish, fetched, &heard);
     let (made, fetched) = stock.with_image(&wish.source, &fetching, enough, make)?;
     updated.fetched = fetched;
     let Some(made) = made else { return Ok(updated) };
@@ -231,14 +235,15 @@ fn make(
     stock: &Stock<'_>,
     name: &ContainerName,
     wish: &Wish,
-    image: &ResolvedImage,
+    fetched: &Fetched,
     progress: &impl Progress,
 ) -> Result<Made> {
+    let image = &fetched.image;
     image.find_layers(|diff_id| stock.has(diff_id))?;
     let host = stock.host;
     let runtime = host.runtime(&wish.settings.runtime)?;
     let generation = make::next(host, name)?;
-    let subject = wish.subject(name, image, &generation, &runtime, stock.architecture);
+    let subject = wish.subject(name, (image, &fetched.signed_by), &generation, &runtime, stock.architecture);
     let embedded = host.embedded(name)?;
     let making = Making {
         host,
@@ -251,15 +256,17 @@ fn make(
         limits: LIMITS,
     };
     let mut made = making.make(&subject, progress)?;
-    if wish.active.as_ref().is_some_and(|active| !active.record.image.signed_by.is_empty()) {
-        made.warnings.push(
-            "what it was before was signed when the host image was composed; of updates only this host's policy.json \
-             demands signatures"
-                .to_owned(),
-        );
+    if wish.active.as_ref().is_some_and(|active| !active.record.image.signed_by.is_empty())
+        && fetched.signed_by.is_empty()
+    {
+        made.warnings.push(UNSIGNED.to_owned());
     }
     Ok(made)
 }
+
+/// Of an update from an archive, and of one whose signers the manifest did not name.
+const UNSIGNED: &str =
+    "what it was before was signed; of this nobody's signature was demanded but by this host's policy.json";
 
 /// A held container stays what it is.
 fn free(host: &Host, name: &ContainerName, active: &Active) -> Result<()> {

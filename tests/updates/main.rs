@@ -10,6 +10,9 @@ mod faults;
 mod health;
 mod histories;
 mod host_files;
+#[path = "../registry/keys.rs"]
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod keys;
 mod kills;
 mod newer;
 #[path = "../registry/proxy.rs"]
@@ -20,6 +23,7 @@ mod newer;
 )]
 mod proxy;
 mod registry;
+mod signed;
 mod storing;
 
 use bench::{Bench, version};

@@ -12,18 +12,16 @@ use crate::proxy::{Fault, Proxy, Times};
 /// This machine in a mount namespace of its own, with another /usr/lib, /run, /etc/containers and /var/lib/containers: its
 /// skopeo is the real one.
 pub struct Machine {
-    root: Root,
+    pub root: Root,
     work: TempDir,
-    server: Server,
+    pub server: Server,
     pub proxy: Proxy,
 }
 
 impl Machine {
     /// It embeds version 0 as `web`, whose updates come from the registry.
     pub fn new() -> Self {
-        let server = Server::plain();
-        let proxy = Proxy::of(server.port);
-        let machine = Self { root: Root::small(), work: scratch(), server, proxy };
+        let machine = Self::empty();
         let image = machine.path("embedded");
         crafted::write(&version("0").crafted().layout(), &image);
         let manifest = format!(
@@ -32,6 +30,14 @@ impl Machine {
             machine.tag()
         );
         Compose::into(&machine.root).manifest(manifest).add_launcher().run().expect_ok();
+        machine
+    }
+
+    /// It embeds nothing yet.
+    pub fn empty() -> Self {
+        let server = Server::plain();
+        let proxy = Proxy::of(server.port);
+        let machine = Self { root: Root::small(), work: scratch(), server, proxy };
         for dir in ["etc/registries.conf.d", "var"] {
             std::fs::create_dir_all(machine.path(dir)).expect("a new directory");
         }

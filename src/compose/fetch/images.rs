@@ -9,10 +9,10 @@ use sysctr_core::image::blob::WrongBlob;
 use sysctr_core::image::reference::Reader;
 use sysctr_core::image::stored::stored;
 use sysctr_core::image::{self, ResolvedImage, Wanted};
-use sysctr_core::record::Signer;
+use sysctr_core::record::{Signer, SignerKey};
 
 use super::cache::{self, Cache};
-use super::trust::{Demand, Trust};
+use super::trust::{self, Demand, Trust};
 use super::{Fetcher, Task, UNCHECKABLE};
 use crate::lock::{Key, LockFile, Locked};
 use crate::manifest::{Container, Manifest, NotUnderstood};
@@ -27,6 +27,8 @@ pub struct Found {
     pub image: ResolvedImage,
     /// Whose signatures were verified.
     pub signed_by: Vec<Signer>,
+    /// The keys of those that the manifest names.
+    pub keys: Vec<SignerKey>,
 }
 
 /// Whether images may come from the network.
@@ -168,7 +170,8 @@ impl<'a> Images<'a> {
                 pin: container.pin,
             })?,
         };
-        Ok(Found { image, signed_by })
+        let keys = trust::keys(container, &self.manifest.base, &signed_by)?;
+        Ok(Found { image, signed_by, keys })
     }
 
     fn stored(&self, locked: &Locked, architecture: Option<Architecture>) -> Result<ResolvedImage> {

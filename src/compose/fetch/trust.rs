@@ -9,7 +9,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Value, json};
 use sysctr_core::digest::Digest;
 use sysctr_core::image::reference::Transport;
-use sysctr_core::record::{SignatureKind, Signer};
+use sysctr_core::record::{SignatureKind, Signer, SignerKey};
+use sysctr_core::skopeo::signatures;
 
 use super::staging::Staging;
 use crate::manifest::Container;
@@ -122,11 +123,7 @@ impl Trust {
         let demanded = container.registry.signed_by.iter().map(|key| {
             let kind =
                 kind_of(&base.join(key)).with_context(|| format!("reading the key {key} of signed_by"))?;
-            let requirement = match kind {
-                SignatureKind::Gpg => json!({"type": "signedBy", "keyType": "GPGKeys", "keyPath": key}),
-                SignatureKind::Sigstore => json!({"type": "sigstoreSigned", "keyPath": key}),
-            };
-            Candidate::new(requirement, Origin::Manifest, base, &home)
+            Candidate::new(signatures::requirement(kind, key), Origin::Manifest, base, &home)
         });
         let mut candidates = demanded.collect::<Result<Vec<_>>>()?;
         let known: BTreeSet<String> = candidates.iter().map(|it| it.requirement.to_string()).collect();
@@ -147,12 +144,28 @@ impl Trust {
             return self.registries_d.as_deref().map(super::cache::absolute).transpose();
         }
         let dir = staging.join("registries.d");
-        let text = "default-docker:\n  use-sigstore-attachments: true\n";
         std::fs::create_dir_all(&dir)
-            .and_then(|()| std::fs::write(dir.join("sysctr.yaml"), text))
+            .and_then(|()| std::fs::write(dir.join("sysctr.yaml"), signatures::SIGSTORE))
             .with_context(|| format!("writing {dir}"))?;
         Ok(Some(dir))
     }
+}
+
+/// The keys of those signers that the manifest names, which updates on the host will be held against.
+///
+/// # Errors
+/// When a key can't be read, or is another than the one whose signature was verified.
+pub fn keys(container: &Container, base: &Utf8Path, signed_by: &[Signer]) -> Result<Vec<SignerKey>> {
+    let named = signed_by.iter().filter(|signer| container.registry.signed_by.contains(&signer.key));
+    let read = |signer: &Signer| {
+        let doing = || format!("reading the key {} of signed_by, which updates on the host need", signer.key);
+        let key = std::fs::read(base.join(&signer.key)).with_context(doing)?;
+        if signer.kind == SignatureKind::Sigstore && Digest::of(&key).hex() != signer.fingerprint {
+            bail!("{}: it is another than {} that signed the image", doing(), signer.fingerprint);
+        }
+        Ok(SignerKey { signer: signer.clone(), key })
+    };
+    named.map(read).collect()
 }
 
 impl Policy {
@@ -214,8 +227,7 @@ impl Candidate {
     /// # Errors
     /// When it can't be written.
     pub fn policy_file(&self, transport: Transport, staging: &Staging) -> Result<Utf8PathBuf> {
-        let transports = json!({transport.as_str(): {"": [self.requirement]}});
-        write(staging, &json!({"default": [{"type": "reject"}], "transports": transports}))
+        write(staging, &signatures::only(transport.as_str(), &self.requirement))
     }
 }
 

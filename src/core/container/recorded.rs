@@ -6,7 +6,7 @@ use crate::digest::Digest;
 use crate::image::flatten::READING;
 use crate::place;
 use crate::prepare::{self, Prepared};
-use crate::record::{ImageRecord, LeftOutRecord, Record, TreeRecord, VERSION, to_json};
+use crate::record::{ImageRecord, LeftOutRecord, Record, Signers, TreeRecord, VERSION, to_json};
 use crate::tree::ImageTree;
 
 use super::{Subject, shown};
@@ -68,6 +68,13 @@ impl Subject<'_> {
         ]);
         if let Some(manifest) = &self.image.manifest {
             files.insert(place::IMAGE_MANIFEST.to_owned(), manifest.bytes.clone());
+        }
+        if !self.keys.is_empty() {
+            let signers = self.keys.iter().map(|it| it.signer.clone()).collect();
+            let signers = Signers { version: VERSION, signers };
+            files.insert(place::SIGNERS_JSON.to_owned(), to_json(&signers));
+            let keys = self.keys.iter().enumerate();
+            files.extend(keys.map(|(place, it)| (place::signer_key(place), it.key.clone())));
         }
         files
     }

@@ -1,5 +1,6 @@
 //! Running skopeo: bounded in time, stopped with us, its errors in one line.
 
+pub mod signatures;
 mod terminal;
 mod words;
 

@@ -67,7 +67,7 @@ impl PullArgs {
     /// When it could not be done; the message is for the user.
     pub fn act(self, host: &Host, interrupt: &Interrupt) -> Result<()> {
         let Self { image, digest, road, output } = self;
-        let source = Source { reference: image, pin: digest };
+        let source = Source { reference: image, pin: digest, keys: Vec::new() };
         let done = pull::pull(host, &source, &road.road(interrupt))?;
         show(output, || pull::text(&done), || pull::json(&done))
     }
