@@ -1,7 +1,7 @@
 //! Updates on a real OSTree host: its deployments are made and switched by `ostree admin`, inside and outside of its boots.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sysctr_tests::boot::Report;
 use sysctr_tests::{Boot, Sysroot, crafted, scratch};
@@ -55,10 +55,13 @@ impl Host {
         self.boot_of(&self.sysroot.deployment(), script)
     }
 
-    fn boot_of(&self, deployment: &std::path::Path, script: &str) -> Report {
-        let boot = Boot::deployment(&self.sysroot.sysroot(), "debian", deployment)
-            .nspawn(format!("--bind-ro={}:/run/images", self.images.path().display()));
-        boot.run(&format!("{SHELL}{DEPLOYED}{script}"))
+    fn boot_of(&self, deployment: &Path, script: &str) -> Report {
+        self.machine(deployment).run(&format!("{SHELL}{DEPLOYED}{script}"))
+    }
+
+    fn machine(&self, deployment: &Path) -> Boot {
+        let images = format!("--bind-ro={}:/run/images", self.images.path().display());
+        Boot::deployment(&self.sysroot.sysroot(), "debian", deployment).nspawn(images)
     }
 
     fn etc(&self, path: &str) -> PathBuf {
@@ -177,6 +180,15 @@ fn a_deployment_that_waits_gets_what_changes_after_it_was_made() {
         "#,
     );
     assert!(!report.expect_ok().text.contains("boots next"));
+    // A sysroot that is mounted read-only, as many hosts have it.
+    let booted = host.sysroot.deployment();
+    host.sysroot.admin(&["deploy", "--os=debian", "--retain", "next"]).expect_ok();
+    let read_only = format!("--bind-ro={}:/sysroot", host.sysroot.sysroot().display());
+    let report = host.machine(&booted).nspawn(read_only).run("sysctr reset web");
+    let text = report.expect_ok().text;
+    let told = ", which boots next, was made before this change and can't be written from here, so it has the containers of \
+                before; deploy it again to have them as they are now\n";
+    assert!(text.contains(told), "{text}");
 }
 
 #[test]

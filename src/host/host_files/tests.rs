@@ -36,12 +36,16 @@ impl Bench {
 
     /// A generation with these files, each mode 0640.
     fn generation(&self, number: u64, files: &[(&str, &str)], allowed: &[&str]) {
-        let dir = self.path(&format!("etc/containers/atomic/web.{number}"));
-        let bundle = self.path(&format!("var/lib/containers/atomic/web.{number}"));
+        self.generation_of("web", number, files, allowed);
+    }
+
+    fn generation_of(&self, name: &str, number: u64, files: &[(&str, &str)], allowed: &[&str]) {
+        let dir = self.path(&format!("etc/containers/atomic/{name}.{number}"));
+        let bundle = self.path(&format!("var/lib/containers/atomic/{name}.{number}"));
         fs::create_dir_all(&dir).unwrap();
         let generation = Generation {
             version: VERSION,
-            bundle: format!("/var/lib/containers/atomic/web.{number}").into(),
+            bundle: format!("/var/lib/containers/atomic/{name}.{number}").into(),
             origin: Origin::None,
             record: Digest::of(b""),
             image: "i".into(),
@@ -74,13 +78,18 @@ impl Bench {
 
     /// Switches and settles; what was left.
     fn switch(&self, number: Option<u64>) -> Vec<String> {
-        let link = self.path("etc/containers/atomic/web");
+        self.switch_of("web", number)
+    }
+
+    fn switch_of(&self, name: &str, number: Option<u64>) -> Vec<String> {
+        let link = self.path("etc/containers/atomic").join(name);
         durable::remove(&link).unwrap();
         if let Some(number) = number {
-            symlink(format!("web.{number}"), &link).unwrap();
+            symlink(format!("{name}.{number}"), &link).unwrap();
         }
-        let kept = settle(&self.host, &name()).unwrap();
-        assert_eq!(settle(&self.host, &name()).unwrap(), Kept::new(), "again");
+        let name = name.parse().unwrap();
+        let kept = settle(&self.host, &name).unwrap();
+        assert_eq!(settle(&self.host, &name).unwrap(), Kept::new(), "again");
         kept.into_iter().map(String::from).collect()
     }
 
@@ -202,6 +211,29 @@ fn what_was_replaced_comes_back_where_no_image_tells() {
     assert!(bench.switch(Some(2)).is_empty());
     assert_eq!((bench.text("etc/a").unwrap(), bench.mode("etc/a")), ("mine".into(), 0o600));
     assert_eq!(fs::read_link(bench.path("etc/l")).unwrap().to_str(), Some("a"));
+}
+
+#[test]
+fn what_two_containers_share_goes_with_the_last_of_them() {
+    let bench = Bench::new(&[]);
+    fs::write(bench.path("etc/own"), "mine").unwrap();
+    let files = [("etc/d/", ""), ("etc/d/shared", "s"), ("etc/own", "s"), ("etc/other", "web")];
+    bench.generation(1, &files, &["etc/own"]);
+    let files = [("etc/d/", ""), ("etc/d/shared", "s"), ("etc/own", "s"), ("etc/other", "app")];
+    bench.generation_of("app", 1, &files, &["etc/own"]);
+    assert!(bench.switch(Some(1)).is_empty());
+    // Of what differs the first one's stays.
+    assert_eq!(bench.switch_of("app", Some(1)), ["etc/other"]);
+    assert_eq!(bench.text("etc/other").unwrap(), "web");
+    assert!(bench.switch(None).is_empty());
+    assert_eq!(
+        (bench.text("etc/d/shared").unwrap(), bench.text("etc/own").unwrap()),
+        ("s".into(), "s".into())
+    );
+    assert_eq!(bench.text("etc/other"), None);
+    assert!(bench.switch_of("app", None).is_empty());
+    assert_eq!(bench.names(), ["containers", "own"]);
+    assert_eq!(bench.text("etc/own").unwrap(), "mine");
 }
 
 #[test]
