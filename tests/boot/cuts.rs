@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use sysctr_tests::{Command, Image, Random, fixture, soak, source_dir};
+use sysctr_tests::{Command, Random, fixture, soak, source_dir};
 
-use crate::disk::{Disk, Host};
+use crate::disk::Disk;
 use crate::images;
-use crate::life::{payload, web};
+use crate::life::small;
 use crate::machine::{Desk, Entry, Runtime};
 
 /// Where the power fails.
@@ -17,17 +17,6 @@ enum Cut {
     Boot(Duration),
     /// So long after the first of many updates, rollbacks, resets and collections began.
     Change(Duration),
-}
-
-fn host() -> Host {
-    let host = Host::of(Runtime::Runc.on("bookworm"));
-    host.compose("first", |compose| {
-        images::web("1", &compose.work_dir().join("web-1"));
-        let early = payload("early", "'show'", "unit.phase = 'early'");
-        let containers = [web("web", 8085, "1"), web("kept", 8086, "1"), early];
-        compose.manifest(format!("group = 'boot'\n{}", containers.concat())).with(&Image::payload())
-    });
-    host
 }
 
 /// Cuts the power of a machine that boots from the disk.
@@ -64,7 +53,7 @@ fn after_each_power_cut_every_container_is_old_or_new() {
     let seed = seed();
     println!("{cuts} power cuts, SYSCTR_SEED={seed}");
     let mut random = Random(seed);
-    let disk = host().disk(&["first"]);
+    let disk = small(Runtime::Runc.on("bookworm")).disk(&["first"]);
     let desk = Desk::new();
     images::web("2", &desk.file("web2"));
     images::web("3", &desk.file("web3"));

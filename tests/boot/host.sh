@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# host.sh FIXTURE UML REPO [composefs]: the host of a fixture boot-SUITE with user-mode Linux as its kernel and a small initramfs, as the
-# commit `base` of the new bare repository REPO. What only a guest of a test needs is masked.
+# host.sh FIXTURE KERNEL REPO [composefs]: the host of a fixture boot-SUITE with the kernel of the fixture KERNEL (uml, boot-kernel) and a
+# small initramfs, as the commit `base` of the new bare repository REPO. What no test needs is masked.
 set -euo pipefail
-fixture=$(realpath "$1") uml=$(realpath "$2") repo=$(realpath -m "$3") form=${4:-}
+fixture=$(realpath "$1") kernels=$(realpath "$2") repo=$(realpath -m "$3") form=${4:-}
 here=$(dirname "$(realpath "$0")")
 work=$(mktemp -d "$(dirname "$repo")/tree.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
@@ -10,7 +10,7 @@ tree=$work/root
 mkdir "$tree"
 tar --zstd --xattrs --xattrs-include='*' --numeric-owner -xpf "$fixture/root.tar.zst" -C "$tree"
 
-cp -a "$uml"/kernel/* "$tree/usr/lib/modules/"
+cp -a "$kernels"/kernel/* "$tree/usr/lib/modules/"
 version=$(ls "$tree/usr/lib/modules")
 kernel=$tree/usr/lib/modules/$version
 chroot "$tree" depmod "$version"
@@ -24,7 +24,7 @@ bash "$here/initramfs.sh" "$tree" "$kernel/initramfs.img"
 units=$tree/usr/lib/systemd/system
 install -D -m 0755 "$here/guest/run" "$tree/usr/lib/boot-test/run"
 install -m 0644 "$here"/guest/*.service "$units/"
-for unit in boot-test marker-before marker-after marker-network; do
+for unit in boot-test marker-before marker-after marker-network plain; do
   mkdir -p "$units/multi-user.target.wants"
   ln -s "../$unit.service" "$units/multi-user.target.wants/"
 done

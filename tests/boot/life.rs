@@ -105,6 +105,15 @@ fn desk() -> Desk {
     desk
 }
 
+/// A host with a few containers, as its commit `first`.
+pub fn small(kind: HostKind) -> Host {
+    let host = Host::of(kind);
+    let early = payload("early", "'show'", "unit.phase = 'early'");
+    let containers = [web("web", 8085, "1"), web("kept", 8086, "1"), early];
+    host.compose("first", |compose| made(compose, kind, &containers));
+    host
+}
+
 /// How the container that boot-complete.target waits for fares.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Essential {
@@ -113,7 +122,7 @@ enum Essential {
 }
 
 /// A container of the payload.
-pub fn payload(name: &str, args: &str, more: &str) -> String {
+fn payload(name: &str, args: &str, more: &str) -> String {
     let image = Image::payload().in_manifest();
     format!("[[container]]\nname = '{name}'\nimage = '{image}'\nrun.args = [{args}]\n{more}\n")
 }
@@ -126,7 +135,7 @@ fn shell(name: &str, script: &str, more: &str) -> String {
 }
 
 /// A version of the web server that can be updated from the registry in the machine.
-pub fn web(name: &str, port: u16, answer: &str) -> String {
+fn web(name: &str, port: u16, answer: &str) -> String {
     format!(
         "[[container]]\nname = '{name}'\nimage = 'oci:web-{answer}'\nrun.env = {{ PORT = '{port}' }}\n\
          update = 'docker://127.0.0.1:5000/web:stable'\n"

@@ -27,6 +27,25 @@ pub enum Form {
     Composefs,
 }
 
+/// Whose kernel a host image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// User-mode Linux, a program.
+    Uml,
+    /// Debian's, in qemu without virtualization.
+    Debian,
+}
+
+impl Kernel {
+    /// The fixture that has it.
+    pub fn fixture(self) -> &'static str {
+        match self {
+            Self::Uml => "uml",
+            Self::Debian => "boot-kernel",
+        }
+    }
+}
+
 /// What a life is of.
 #[derive(Debug, Clone, Copy)]
 pub struct HostKind {
@@ -36,12 +55,14 @@ pub struct HostKind {
     pub runtime: Runtime,
     /// What its root is.
     pub form: Form,
+    /// What it boots.
+    pub kernel: Kernel,
 }
 
 impl Runtime {
     /// A host with it.
     pub fn on(self, suite: &'static str) -> HostKind {
-        HostKind { suite, runtime: self, form: Form::Plain }
+        HostKind { suite, runtime: self, form: Form::Plain, kernel: Kernel::Uml }
     }
 
     /// Its name in a manifest.
@@ -57,6 +78,11 @@ impl HostKind {
     /// The same with a root of composefs.
     pub fn with_composefs(self) -> Self {
         Self { form: Form::Composefs, ..self }
+    }
+
+    /// The same with Debian's own kernel.
+    pub fn with_its_own_kernel(self) -> Self {
+        Self { kernel: Kernel::Debian, ..self }
     }
 }
 
@@ -119,9 +145,14 @@ impl Desk {
     /// Boots from the disk, runs the script, powers off.
     pub fn boot(&self, disk: &Disk, entry: Entry, script: &str) -> Report {
         self.prepare(disk, entry, script);
-        let uml = Command::new("bash").arg(source_dir().join("tests/boot/uml.sh"));
-        let uml = uml.arg(sysctr_tests::fixture::directory("uml")).arg(disk.path()).arg(self.work.path());
-        let output = uml.run();
+        let here = source_dir().join("tests/boot");
+        let boot = match disk.kernel() {
+            Kernel::Uml => {
+                Command::new("bash").arg(here.join("uml.sh")).arg(sysctr_tests::fixture::directory("uml"))
+            }
+            Kernel::Debian => Command::new("bash").arg(here.join("qemu.sh")),
+        };
+        let output = boot.arg(disk.path()).arg(self.work.path()).run();
         let mut report = self.report();
         if !report.has_ended() {
             report.console += &output.story();

@@ -8,6 +8,7 @@ mod disk;
 mod images;
 mod life;
 mod machine;
+mod own_kernel;
 
 use life::Life;
 use machine::Runtime;

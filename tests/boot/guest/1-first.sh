@@ -188,7 +188,10 @@ for name in daemons_answer_after_boot containers_start_in_their_phases usr_is_re
   devices_are_closed boot_complete_waits_for_the_essential twenty_start_at_once blame_tells_each_step nothing_failed a_stop_leaves_nothing \
   a_crash_is_followed_by_a_restart a_stale_state_hinders_nothing host_files_and_tmpfiles_are_in_place; do
   try $name
-  [ $name != blame_tells_each_step ] || sysctr blame | sed 's/^/@ /'
+  [ $name != blame_tells_each_step ] || {
+    sysctr blame | sed 's/^/@ /'
+    echo "@ plain-service $(seconds "$(began plain)") - - - $(seconds "$(is ExecMainStartTimestampMonotonic plain)") $(seconds "$(up plain)") $(seconds $(($(up plain) - $(began plain))))"
+  }
 done
 echo "ostree: $(ostree --version | sed -n "s/.*Version: '\(.*\)'/\1/p"), $(systemctl --version | head -n 1), $(runc --version | head -n 1), $(uname -r)"
 cat /proc/sys/kernel/random/boot_id >$stage_file
