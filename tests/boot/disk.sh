@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # disk.sh REPO DISK ORIGIN REF…: a disk with a real deployment of the commit that REF names, which the disk knows as ORIGIN; of the further
-# ones it has the objects. With OWN_OSTREE=yes the host's own ostree deploys: Debian 12's knows no composefs. No loop device and no mount is needed: a directory, `ostree admin`, `mke2fs -d`.
+# ones it has the objects. No loop device and no mount is needed: a directory, `ostree admin`, `mke2fs -d`. With OWN_OSTREE=yes the host's
+# own ostree deploys: Debian 12's knows no composefs.
 set -euo pipefail
 repo=$(realpath "$1") disk=$(realpath -m "$2") origin=$3
 shift 3

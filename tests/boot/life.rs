@@ -147,12 +147,12 @@ fn essential(fares: Essential) -> String {
         Essential::Whole => "sleep 1; touch /run/well; exec sleep 100000",
         Essential::Broken => "exit 3",
     };
-    let health = "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '20s' }";
+    let health = "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '600s' }";
     shell("essential", script, &format!("unit = {{ essential = true, restart = 'no', {health} }}"))
 }
 
 fn first(compose: Compose, kind: HostKind) -> Compose {
-    let health = "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '20s' }";
+    let health = "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '600s' }";
     let late = "sleep 0.8; touch /run/well; exec sleep 100000";
     let mut containers = vec![
         format!("[[container]]\nname = 'hello'\nimage = '{}'\n", Image::hello().in_manifest()),
