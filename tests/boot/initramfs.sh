@@ -19,13 +19,16 @@ chroot "$tree" ldd /usr/lib/ostree/ostree-prepare-root | grep -o '/[^ ]*' | whil
 done
 cp -L "$tree/usr/lib64/ld-linux-x86-64.so.2" "$work/usr/lib64/"
 
-for module in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk overlay erofs; do
-  file=$(find "$tree/usr/lib/modules/$version/kernel" -name "$module.ko*" | head -n1)
+# What is built in, or not there, needs no loading; dependencies come first.
+for module in virtio_pci virtio_blk overlay erofs; do
+  chroot "$tree" modprobe --set-version "$version" --show-depends "$module" 2>/dev/null | sed -n 's/^insmod \([^ ]*\).*/\1/p' || :
+done | awk '!seen[$0]++' | while read -r file; do
+  module=${file##*/}
+  module=${module%%.ko*}
   case $file in
-    '') continue ;;
-    *.xz) xz -dc "$file" >"$work/modules/$module.ko" ;;
-    *.zst) zstd -qdc "$file" >"$work/modules/$module.ko" ;;
-    *) cp "$file" "$work/modules/$module.ko" ;;
+    *.xz) xz -dc "$tree/$file" >"$work/modules/$module.ko" ;;
+    *.zst) zstd -qdc "$tree/$file" >"$work/modules/$module.ko" ;;
+    *) cp "$tree/$file" "$work/modules/$module.ko" ;;
   esac
   echo "$module" >>"$work/modules/order"
 done

@@ -7,4 +7,4 @@ exec timeout -k 5 "${TIME_LIMIT:-1200}" qemu-system-x86_64 -accel tcg,thread=mul
   -no-reboot -net none -serial "file:$work/console" -serial "file:$work/report" -serial "file:$work/journal" \
   -drive "file=$disk,format=raw,if=virtio,cache=unsafe" -drive "file=$work/payload,format=raw,if=virtio,readonly=on" \
   -kernel "$work/boot.linux" -initrd "$work/boot.initrd" \
-  -append "$(cat "$work/boot.options") console=ttyS0 quiet systemd.show_status=0 TERM=dumb" </dev/null
+  -append "$(cat "$work/boot.options") console=ttyS0 panic=-1 quiet systemd.show_status=0 TERM=dumb" </dev/null
