@@ -100,8 +100,7 @@ fn copy(objects: &OwnedFd, path: &str, dir: &OwnedFd, name: &str) -> Result<()> 
     Ok(())
 }
 
-/// The names of a file's attributes, of a symbolic link's own.
-pub(super) fn attributes(path: &str) -> Result<Vec<Vec<u8>>> {
+fn attributes(path: &str) -> Result<Vec<Vec<u8>>> {
     let mut names = vec![0; 64 << 10];
     let length = match rustix::fs::llistxattr(path, &mut names) {
         Err(Errno::OPNOTSUPP) => 0,

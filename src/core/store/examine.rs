@@ -79,7 +79,7 @@ impl OwnRepo {
     }
 
     /// The checksum that what lies at an object's place has; `None` if nothing does.
-    fn file(&self, checksum: &Digest, interrupt: &Interrupt) -> Result<Option<Digest>> {
+    pub(super) fn file(&self, checksum: &Digest, interrupt: &Interrupt) -> Result<Option<Digest>> {
         let path = loose_path(RepoMode::Bare, checksum, ObjectKind::File);
         let objects = self.objects()?;
         let stat = match rustix::fs::statat(&objects, &*path, AtFlags::SYMLINK_NOFOLLOW) {

@@ -3,23 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::checkout::attributes;
-use super::object::{DirTree, FileKind, ObjectKind, file_header, read_commit};
+use super::object::{DirTree, ObjectKind, read_commit};
 use super::own_repo::OwnRepo;
 use super::repo::{RepoMode, loose_path, names};
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::interrupt::Interrupt;
-use crate::tree::{Stat, Xattrs};
-
-const BUFFER: usize = 128 << 10;
-/// What the kernel of a host with SELinux shows of files that nobody labelled.
-const LABEL: &[u8] = b"security.selinux";
 
 /// An object's checksum and kind.
 pub type Object = (Digest, ObjectKind);
@@ -46,10 +40,7 @@ impl<'a> Inventory<'a> {
     /// # Errors
     /// When it can't be opened.
     pub fn of(repo: &'a OwnRepo) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let objects = rustix::fs::openat(repo.dir(), "objects", flags, Mode::empty())
-            .with_context(|| format!("opening objects of the store {}", repo.path()))?;
-        Ok(Self { repo, objects })
+        Ok(Self { repo, objects: repo.objects()? })
     }
 
     /// All objects that a commit needs, itself included, as far as they are named by what is there and whole.
@@ -132,12 +123,12 @@ impl<'a> Inventory<'a> {
     ) -> Result<BTreeMap<Object, Fault>> {
         let mut faults = BTreeMap::new();
         for object in objects {
-            interrupt.check()?;
             let (checksum, kind) = object;
             let found = match kind {
-                ObjectKind::File => self.file(checksum),
+                ObjectKind::File => self.repo.file(checksum, interrupt).map(|found| found == Some(*checksum)),
                 kind => self.document(checksum, *kind).map(|bytes| bytes.is_some()),
             };
+            interrupt.check()?;
             if !found.unwrap_or(false) {
                 let there = self.size(object)?.is_some();
                 faults.insert(*object, if there { Fault::Damaged } else { Fault::Missing });
@@ -153,52 +144,6 @@ impl<'a> Inventory<'a> {
             Err(Errno::NOENT) => Ok(None),
             Err(error) => {
                 Err(error).with_context(|| format!("opening object {path} of {}", self.repo.path()))
-            }
-        }
-    }
-
-    /// Whether a file's object is what its name says.
-    fn file(&self, checksum: &Digest) -> Result<bool> {
-        let path = loose_path(RepoMode::Bare, checksum, ObjectKind::File);
-        let found = rustix::fs::statat(&self.objects, &*path, AtFlags::SYMLINK_NOFOLLOW)?;
-        let mode = (found.st_mode & 0o7777) as u16;
-        let here = format!("/proc/self/fd/{}/{path}", self.objects.as_raw_fd());
-        let mut xattrs = Xattrs::new();
-        for name in attributes(&here)? {
-            let mut value = vec![0; 64 << 10];
-            let length = rustix::fs::lgetxattr(&*here, &*name, &mut value)?;
-            xattrs.insert(name.into(), value[..length].into());
-        }
-        let mut stat = Stat { uid: found.st_uid, gid: found.st_gid, mode, mtime: None, xattrs: None };
-        let kind = FileType::from_raw_mode(found.st_mode);
-        loop {
-            stat.xattrs = (!xattrs.is_empty()).then(|| Box::new(xattrs.clone()));
-            let same = match kind {
-                FileType::Symlink => self.link(&path, &stat)? == *checksum,
-                FileType::RegularFile => self.regular(&path, &stat)? == Some(*checksum),
-                _ => false,
-            };
-            if same || xattrs.remove(LABEL).is_none() {
-                return Ok(same);
-            }
-        }
-    }
-
-    fn link(&self, path: &str, stat: &Stat) -> Result<Digest> {
-        let target = rustix::fs::readlinkat(&self.objects, path, Vec::new())?.into_string()?;
-        Ok(Digest::of(&file_header(stat, FileKind::Symlink(&target))))
-    }
-
-    fn regular(&self, path: &str, stat: &Stat) -> Result<Option<Digest>> {
-        let Some(mut file) = self.open(path)? else { return Ok(None) };
-        let (mut buffer, mut hasher) = (vec![0; BUFFER], Hasher::default());
-        hasher.update(&file_header(stat, FileKind::Regular));
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => return Ok(Some(hasher.finish())),
-                Ok(read) => hasher.update(&buffer[..read]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => return Ok(None),
             }
         }
     }
