@@ -132,7 +132,7 @@ impl Inspection<'_> {
     /// Everything of an embedded container.
     ///
     /// # Errors
-    /// When the user interrupts, or a tree can't be read.
+    /// When the record that the index names is newer than this program, the user interrupts, or a tree can't be read.
     pub fn embedded(&mut self, name: &ContainerName, entry: &EmbeddedContainer) -> Result<()> {
         let path = place::bundle(name).join(place::RECORD_JSON);
         let bytes = match self.told(&path, self.ground.read(&path, MAX_FILE_BYTES)) {
@@ -147,10 +147,7 @@ impl Inspection<'_> {
             self.find(&format!("/{path}"), "is not the record that embedded.json names");
             return Ok(());
         }
-        let record: Record = match self.told(&path, from_json(&bytes, path.as_str())) {
-            Some(record) => Etc::of(self.ground)?.relocate(record),
-            None => return Ok(()),
-        };
+        let record: Record = Etc::of(self.ground)?.relocate(from_json(&bytes, path.as_str())?);
         let told = (&entry.group, &entry.image, entry.config, entry.origin);
         if told != (&record.group, &record.image.source, record.image.config, record.origin) {
             self.find(&format!("/{}", place::EMBEDDED_JSON), "differs from the record");
@@ -337,6 +334,9 @@ impl Inspection<'_> {
         let Ok(Some(compressed)) = self.ground.read(path, MAX_FILE_BYTES) else {
             return Ok(None);
         };
+        if record.files.get(place::TREE_DUMP) != Some(&Digest::of(&compressed)) {
+            return Ok(None);
+        }
         match dump::unpack(&compressed, &record.tree.digest) {
             Ok(tree) => Ok(Some(tree)),
             Err(_) => {
