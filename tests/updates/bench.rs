@@ -17,6 +17,8 @@ pub struct Version {
     payload: bool,
     /// Files of `/exports` with their texts; those in a `bin` are programs.
     exports: Vec<(String, String)>,
+    /// PAX records of each of them.
+    records: Vec<(&'static str, &'static str)>,
 }
 
 pub fn version(answer: &str) -> Version {
@@ -25,6 +27,7 @@ pub fn version(answer: &str) -> Version {
         base_page: false,
         payload: false,
         exports: Vec::new(),
+        records: Vec::new(),
         script: "exec httpd -f -p 127.0.0.1:8085 -h /www".to_owned(),
     }
 }
@@ -50,6 +53,12 @@ impl Version {
     /// It brings a file for the host.
     pub fn host_file(self, path: &str, text: &str) -> Self {
         self.export(&format!("hostfs{path}"), text)
+    }
+
+    /// What it has in /exports has an extended attribute.
+    pub fn with_attributes(mut self) -> Self {
+        self.records = vec![("SCHILY.xattr.user.note", "kept")];
+        self
     }
 
     /// It has this in /exports.
@@ -82,6 +91,9 @@ impl Version {
         }
         for (path, text) in &self.exports {
             let path = format!("exports/{path}");
+            if !self.records.is_empty() {
+                top = top.pax(&self.records);
+            }
             top = if path.contains("/bin/") { top.program(&path, text) } else { top.file(&path, text) };
         }
         let mut image = Crafted::of(&[base.bytes(), top.bytes()], Packing::Gzip);

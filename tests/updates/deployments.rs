@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sysctr_tests::boot::Report;
-use sysctr_tests::{Boot, Sysroot, crafted, scratch};
+use sysctr_tests::{Boot, Listing, Sysroot, crafted, scratch};
 use tempfile::TempDir;
 
 use crate::bench::{SHELL, Version, version};
@@ -76,7 +76,7 @@ conf() { expect conf "$(cat /etc/web/web.conf)" "conf $1"; }
 "#;
 
 fn with_conf(answer: &str) -> Version {
-    version(answer).host_file("/etc/web/web.conf", &format!("conf {answer}\n"))
+    version(answer).host_file("/etc/web/web.conf", &format!("conf {answer}\n")).with_attributes()
 }
 
 #[test]
@@ -123,6 +123,11 @@ M    web/web.conf"
     let text = report.expect_ok().text;
     assert!(text.starts_with("0\n2\n"), "{text}");
     assert!(text.contains("\nweb.2\n"), "the other deployment needs it: {text}");
+    // To owner, mode, attributes and time of the file.
+    let file =
+        |dir: &str| format!("{:?}", Listing::of(&second.join(dir)).get("web.conf").expect("a host file"));
+    assert_eq!(file("etc/web"), file("usr/etc/web"));
+    assert!(Listing::of(&second.join("etc/web")).to_string().contains(" user.note="), "no attribute");
     // The host is rolled back, and its container with it.
     host.boot_of(&first, r#"says 2; conf 2; expect active "$(active)" "web.2 updated""#).expect_ok();
 }
