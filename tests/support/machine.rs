@@ -18,6 +18,12 @@ pub struct Machine {
     holder: Option<Child>,
 }
 
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Machine {
     /// A machine that is not up yet.
     pub fn new() -> Self {
