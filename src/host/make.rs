@@ -272,6 +272,7 @@ impl Placing<'_> {
         let Draft { mut record, mut files, stats, placed, .. } = draft;
         let outside = self.outside(placed, &mut record)?;
         record.placed.extend(things.files.files.clone());
+        record.placed.extend(things.bundled.clone());
         record.files = files.iter().map(|(file, bytes)| (file.clone(), Digest::of(bytes))).collect();
         files.insert(place::RECORD_JSON.to_owned(), to_json(&record));
         for (file, bytes) in &files {

@@ -228,3 +228,24 @@ fn a_store_without_the_files_and_another_program_are_told() {
     let error = bench.verify("other").expect_code(1).stderr();
     assert!(error.contains("verifying container other: this host has none of that name"), "{error}");
 }
+
+#[test]
+fn what_an_image_brings_for_its_host_outlives_a_repair() {
+    let desk = Desk::new(&[version("1").host_file("/etc/containers/web.conf", "conf 1")], 1);
+    desk.sysctr(&[], "update web --image oci:/images/1").expect_ok();
+    desk.sysctr(&[], "verify web").expect_ok();
+    let page = desk.state().join("var/atomic/web.1/rootfs/www/index.html");
+    std::fs::remove_file(&page).expect("a file");
+    std::fs::write(&page, "changed").expect("a new file");
+    assert_eq!(desk.sysctr(&[], "verify web").code(), 1);
+    desk.sysctr(&[], "verify web --repair").expect_ok();
+    desk.sysctr(&[], "verify web").expect_ok();
+    let conf = desk.etc(0).join("web.conf");
+    assert_eq!(std::fs::read_to_string(&conf).ok().as_deref(), Some("conf 1"));
+    // Its content comes from the bundle again.
+    desk.sysctr(&[], "reset web").expect_ok();
+    assert!(!conf.exists());
+    desk.sysctr(&[], "rollback web --to 1").expect_ok();
+    assert_eq!(std::fs::read_to_string(&conf).ok().as_deref(), Some("conf 1"));
+    desk.sysctr(&[], "verify web").expect_ok();
+}

@@ -24,6 +24,8 @@ use crate::host_files;
 pub struct HostThings {
     /// What the host gets.
     pub files: HostFiles,
+    /// What lies in the bundle, by path from the host's root.
+    pub bundled: BTreeMap<Utf8PathBuf, Placed>,
     /// In the bundle, by path relative to it.
     contents: Vec<(Utf8PathBuf, Brought)>,
 }
@@ -34,10 +36,11 @@ impl HostThings {
     /// # Errors
     /// When a content can't be read.
     pub fn take(draft: &mut Draft, generation: &GenerationName, read: ReadContent<'_>) -> Result<Self> {
-        let seeds = Utf8Path::new(place::GENERATIONS_DIR).join(generation.to_string()).join(place::SEEDS);
+        let bundle = Utf8Path::new(place::GENERATIONS_DIR).join(generation.to_string());
+        let seeds = bundle.join(place::SEEDS);
         let allowed = draft.allowed.clone();
         let files = HostFiles { version: VERSION, files: BTreeMap::new(), allowed };
-        let mut things = Self { files, contents: Vec::new() };
+        let mut things = Self { files, bundled: BTreeMap::new(), contents: Vec::new() };
         for (path, stat) in std::mem::take(&mut draft.directories) {
             // Attributes of directories are not kept.
             let metadata = Metadata { xattrs: BTreeMap::new(), ..Metadata::from(&stat) };
@@ -50,12 +53,14 @@ impl HostThings {
             };
             let placed = PlacedLeaf::Brought(brought.clone()).record(None);
             let brought = whole(*brought, read).with_context(|| format!("reading host file /{path}"))?;
-            if let Ok(inner) = path.strip_prefix(&seeds) {
-                things.contents.push((Utf8Path::new(place::SEEDS).join(inner), brought));
+            let inner = if let Ok(inner) = path.strip_prefix(&seeds) {
+                Utf8Path::new(place::SEEDS).join(inner)
             } else {
-                things.contents.push((Utf8Path::new(place::HOST_FILES).join(&path), brought));
-                things.files.files.insert(path, placed);
-            }
+                things.files.files.insert(path.clone(), placed.clone());
+                Utf8Path::new(place::HOST_FILES).join(&path)
+            };
+            things.bundled.insert(bundle.join(&inner), placed);
+            things.contents.push((inner, brought));
         }
         // Only host files ask for it.
         things.files.allowed.retain(|path| things.files.files.contains_key(path));

@@ -29,7 +29,9 @@ pub fn inspect(host: &Host, name: &GenerationName, inspection: &mut Inspection<'
         return Ok(());
     }
     let Some(record) = document::<Record>(inspection, &path)? else { return Ok(()) };
-    inspection.placed(record.placed.iter().filter(|(path, _)| path.starts_with(&home)))?;
+    // Host files are where they belong only while the generation is active; an admin may have changed them.
+    let own = |path: &Utf8PathBuf| path.starts_with(&home) || path.starts_with(&bundle);
+    inspection.placed(record.placed.iter().filter(|(path, _)| own(path)))?;
     strangers(host, &home.join(place::UNITS), &record, inspection)?;
     inspection.bundle(&bundle, &record, Times::NotKept)
 }
