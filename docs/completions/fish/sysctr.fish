@@ -34,8 +34,12 @@ complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "list" -d 'Show the co
 complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "status" -d 'Show which containers run'
 complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "logs" -d 'Show what a container said'
 complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "verify" -d 'Hold every file of containers against their records'
+complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "settle" -d 'Bring a container\'s host files to what is active; a unit calls it at boot'
+complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "blame" -d 'Show when the containers of this boot were started, step by step'
 complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "update" -d 'Bring containers to what their images are now'
 complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "install" -d 'Make a container that the host image does not have'
+complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "pull" -d 'Bring an image that no container has yet'
+complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "images" -d 'Show, check and remove what the store holds'
 complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "uninstall" -d 'Take a container away that was installed on this host'
 complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "rollback" -d 'Switch a container back to what it was before'
 complete -c sysctr -n "__fish_sysctr_needs_command" -f -a "reset" -d 'Switch a container back to what the host image has'
@@ -67,22 +71,72 @@ json\t'For programs; docs/format.md describes it'"
 complete -c sysctr -n "__fish_sysctr_using_subcommand verify" -l repair -d 'Make generations that differ anew from the store'
 complete -c sysctr -n "__fish_sysctr_using_subcommand verify" -l config -d 'Check the values in /etc/sysctr/NAME.toml instead, as a start would'
 complete -c sysctr -n "__fish_sysctr_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sysctr -n "__fish_sysctr_using_subcommand settle" -s h -l help -d 'Print help'
+complete -c sysctr -n "__fish_sysctr_using_subcommand blame" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
+json\t'For programs; docs/format.md describes it'"
+complete -c sysctr -n "__fish_sysctr_using_subcommand blame" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l image -d 'Another image [default: where the container says that updates come from]' -r
 complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l digest -d 'What the image must be' -r
 complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l set -d 'A value for the image\'s templates; may be given again' -r
 complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l authfile -d 'Passwords of registries (containers-auth.json(5))' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l timeout -d 'Seconds that one try to fetch an image may take' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l retries -d 'Further tries after a failure that may pass' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l progress -d 'Form of the progress on stderr' -r -f -a "auto\t'As bar on a terminal, else nothing'
+bar\t'A line for each image and layer'
+json\t'One JSON object a line on stderr'
+none\t'Nothing'"
 complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
 json\t'For programs; docs/format.md describes it'"
 complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l all -d 'All containers that say where their updates come from'
+complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l check -d 'Only tell what would change'
+complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l download-only -d 'Only bring what is needed; a later update fetches no layer that came'
 complete -c sysctr -n "__fish_sysctr_using_subcommand update" -l no-rollback -d 'Keep it even if it does not become healthy'
 complete -c sysctr -n "__fish_sysctr_using_subcommand update" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sysctr -n "__fish_sysctr_using_subcommand install" -l name -d 'Container\'s name [default: the image\'s]' -r
 complete -c sysctr -n "__fish_sysctr_using_subcommand install" -l set -d 'A value for the image\'s templates; may be given again' -r
 complete -c sysctr -n "__fish_sysctr_using_subcommand install" -l authfile -d 'Passwords of registries (containers-auth.json(5))' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand install" -l timeout -d 'Seconds that one try to fetch an image may take' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand install" -l retries -d 'Further tries after a failure that may pass' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand install" -l progress -d 'Form of the progress on stderr' -r -f -a "auto\t'As bar on a terminal, else nothing'
+bar\t'A line for each image and layer'
+json\t'One JSON object a line on stderr'
+none\t'Nothing'"
 complete -c sysctr -n "__fish_sysctr_using_subcommand install" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
 json\t'For programs; docs/format.md describes it'"
 complete -c sysctr -n "__fish_sysctr_using_subcommand install" -l no-rollback -d 'Keep it even if it does not become healthy'
 complete -c sysctr -n "__fish_sysctr_using_subcommand install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sysctr -n "__fish_sysctr_using_subcommand pull" -l digest -d 'What the image must be' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand pull" -l authfile -d 'Passwords of registries (containers-auth.json(5))' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand pull" -l timeout -d 'Seconds that one try to fetch an image may take' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand pull" -l retries -d 'Further tries after a failure that may pass' -r
+complete -c sysctr -n "__fish_sysctr_using_subcommand pull" -l progress -d 'Form of the progress on stderr' -r -f -a "auto\t'As bar on a terminal, else nothing'
+bar\t'A line for each image and layer'
+json\t'One JSON object a line on stderr'
+none\t'Nothing'"
+complete -c sysctr -n "__fish_sysctr_using_subcommand pull" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
+json\t'For programs; docs/format.md describes it'"
+complete -c sysctr -n "__fish_sysctr_using_subcommand pull" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and not __fish_seen_subcommand_from list info remove prune verify" -s h -l help -d 'Print help'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and not __fish_seen_subcommand_from list info remove prune verify" -f -a "list" -d 'Show the images of the store'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and not __fish_seen_subcommand_from list info remove prune verify" -f -a "info" -d 'Show one image'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and not __fish_seen_subcommand_from list info remove prune verify" -f -a "remove" -d 'Remove an image that no container needs'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and not __fish_seen_subcommand_from list info remove prune verify" -f -a "prune" -d 'Remove all images that no container needs'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and not __fish_seen_subcommand_from list info remove prune verify" -f -a "verify" -d 'Read everything that the store holds, and tell what is damaged'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from list" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
+json\t'For programs; docs/format.md describes it'"
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from info" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
+json\t'For programs; docs/format.md describes it'"
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from info" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from remove" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
+json\t'For programs; docs/format.md describes it'"
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from prune" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
+json\t'For programs; docs/format.md describes it'"
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from prune" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from verify" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
+json\t'For programs; docs/format.md describes it'"
+complete -c sysctr -n "__fish_sysctr_using_subcommand images; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sysctr -n "__fish_sysctr_using_subcommand uninstall" -l format -d 'Form of the result on stdout' -r -f -a "text\t'For people'
 json\t'For programs; docs/format.md describes it'"
 complete -c sysctr -n "__fish_sysctr_using_subcommand uninstall" -l purge -d 'Its volumes too'
