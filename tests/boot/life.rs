@@ -102,6 +102,9 @@ fn desk() -> Desk {
     images::archive(&desk.file("web2"), &desk.file("web2.tar"));
     let registry = "version: 0.1\nstorage: {filesystem: {}}\nhttp: {addr: '127.0.0.1:5000'}\n";
     std::fs::write(desk.file("registry.yml"), registry).expect("a scratch file");
+    // This machine's: it needs the C library only, and no older one than its own.
+    std::fs::copy("/usr/bin/docker-registry", desk.file("docker-registry"))
+        .expect("docker-registry is installed");
     desk
 }
 

@@ -177,7 +177,7 @@ impl Desk {
             .args(["-q", "-t", "ext4", "-d"])
             .arg(&files)
             .arg(&payload)
-            .arg("64M")
+            .arg("128M")
             .run()
             .expect_ok();
     }

@@ -38,7 +38,7 @@ rollback_and_reset() {
 an_update_from_a_registry_runs() {
   mkdir -p /etc/containers/registries.conf.d
   printf '[[registry]]\nlocation = "127.0.0.1:5000"\ninsecure = true\n' >/etc/containers/registries.conf.d/it.conf
-  REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/var/registry docker-registry serve /run/boot-test/registry.yml >/dev/null 2>&1 &
+  REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/var/registry /run/boot-test/docker-registry serve /run/boot-test/registry.yml >/dev/null 2>&1 &
   local registry=$!
   wait_for fetch 5000
   skopeo copy -q --dest-tls-verify=false oci:/run/boot-test/web2 docker://127.0.0.1:5000/web:stable || fail "skopeo"
