@@ -75,8 +75,8 @@ memory_limit_is_obeyed() {
 process_limit_is_obeyed() {
   local dir
   dir=$(group limited)
-  expect pids.max "$(cat "$dir/pids.max")" 20
-  sysctr exec limited sh -c 'for i in $(seq 40); do sleep 1 & done; wait' 2>&1 | tail -n 2
+  expect pids.max "$(cat "$dir/pids.max")" 64
+  sysctr exec limited sh -c 'for i in $(seq 90); do sleep 1 & done; wait' 2>&1 | tail -n 2
   [ "$(sed -n 's/^max //p' "$dir/pids.events")" -gt 0 ] || fail "nobody was refused: $(cat "$dir/pids.events")"
   wait_for has_state limited active
 }
