@@ -180,7 +180,11 @@ fn first(compose: Compose, kind: HostKind) -> Compose {
         shell("checked", late, &format!("unit.{health}")),
         payload("after-checked", "", "unit.after = ['checked.service']"),
         shell("shell", "exec sleep 100000", "run.volumes = { '/data' = '/var/lib/sysctr/shell/data' }"),
-        shell("limited", "exec sleep 100000", "limits = { memory = '32M', pids = 64, cpu = '50%' }"),
+        shell(
+            "limited",
+            "while :; do sleep 1000; done",
+            "limits = { memory = '32M', pids = 64, cpu = '50%' }",
+        ),
         payload(
             "denied",
             "'open=/dev/kmsg', 'open=/dev/null'",
