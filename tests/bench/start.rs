@@ -1,13 +1,18 @@
 //! What `sysctr run` adds to a start by the runtime alone: time, memory, page faults; and how large the program is.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Instant;
 
+use serde_json::json;
 use sysctr_tests::Program;
 use sysctr_tests::machine::Machine;
 
 use crate::rounds::{Bytes, Verdict, median};
 
+/// A runtime that does nothing at all.
+const NOTHING: &str = "/usr/lib/under-test/runc";
 /// Starts of each side; more rounds mean more of them.
 const STARTS_A_ROUND: usize = 50;
 /// The most that the launcher may add to the runtime's time, in milliseconds.
@@ -17,9 +22,13 @@ const MEMORY: Bytes = Bytes(4 << 20);
 
 pub fn run(rounds: usize) -> Verdict {
     let mut machine = Machine::new();
-    for runtime in ["runc", "crun", "true"] {
+    for runtime in ["runc", "crun"] {
         machine.embed(runtime, &format!("by-{runtime}"), "exit 0", |_, _| {});
     }
+    machine.embed("runc", "by-nothing", "exit 0", |_, record| record["runtime"] = json!(NOTHING));
+    let nothing = machine.under_test().join("runc");
+    std::fs::write(&nothing, "#!/bin/busybox true\n").expect("a file of ours");
+    std::fs::set_permissions(&nothing, Permissions::from_mode(0o755)).expect("a file of ours");
     machine.up();
     machine.shell("mkdir -p /run/alone");
     let size = Bytes(std::fs::metadata(Program::Launcher.path()).expect("it was built").len());
@@ -31,7 +40,7 @@ pub fn run(rounds: usize) -> Verdict {
 
 /// With a runtime that does nothing, what remains is the launcher's.
 fn memory(machine: &Machine) -> Verdict {
-    let script = "time --quiet --format='%M %R' --output=/run/used /usr/lib/under-test/sysctr run by-true; cat /run/used";
+    let script = "time --quiet --format='%M %R' --output=/run/used /usr/lib/under-test/sysctr run by-nothing; cat /run/used";
     let text = machine.shell(script);
     let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().expect("a number")).collect();
     let [kib, faults] = numbers[..] else { panic!("time(1) wrote {text:?}") };

@@ -43,6 +43,11 @@ impl Machine {
         self.atomic().join(name).join("rootfs")
     }
 
+    /// The directory of programs under test, seen from outside; the machine has it as /usr/lib/under-test.
+    pub fn under_test(&self) -> PathBuf {
+        self.dir.path().join("lib/under-test")
+    }
+
     /// The directory of its containers, seen from outside.
     pub fn atomic(&self) -> PathBuf {
         self.dir.path().join("lib/containers/atomic")
