@@ -29,6 +29,11 @@ strip -s -o "$small" "$launcher"
 size=$(stat -c %s "$small")
 [ "$size" -le $((4 << 20)) ] || wrong "the stripped launcher has $size bytes, more than 4 MiB"
 
+# Without unwind tables a captured backtrace ends the program.
+code=0
+RUST_BACKTRACE=1 "$launcher" logs no-such-container >/dev/null 2>&1 || code=$?
+[ "$code" = 1 ] || wrong "an error of the launcher ends with $code where RUST_BACKTRACE is set"
+
 for program in "$launcher" "$composer"; do
   for path in "$PWD/" "${CARGO_HOME:-$HOME/.cargo}/"; do
     ! grep -q -a -F -e "$path" "$program" || wrong "$program holds the build path $path"
