@@ -22,12 +22,13 @@ use sysctr_core::store::tree;
 
 use crate::active::host::{self, Host};
 use crate::durable;
+use crate::kept;
 use crate::stock::{LIMITS, Stock};
 
 /// In the directory of generations.
 pub const IMAGES: &str = ".images";
 const IMAGE_JSON: &str = "image.json";
-/// What refs of images begin with; no generation is called so.
+/// What refs of images begin with; a container may be called so, too.
 const REF: &str = "image-";
 
 /// `image.json`.
@@ -140,9 +141,37 @@ pub fn sweep(host: &Host, store: &OwnRepo) -> Result<()> {
         durable::clear(&directory(host).join(name))?;
     }
     for name in store.refs()?.keys() {
-        if name.strip_prefix(REF).is_some_and(|hex| !whole(hex)) {
+        if image_of(name).is_some_and(|hex| !whole(hex)) {
             store.remove_ref(name)?;
         }
     }
     Ok(())
+}
+
+/// The digits of the image whose ref it is. Refs of a container that is called `image-…` are none, whatever digits follow.
+fn image_of(reference: &str) -> Option<&str> {
+    let hex = reference.strip_prefix(REF)?;
+    let is_hex = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (is_hex && kept::generation_of(reference).is_none()).then_some(hex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_may_be_called_as_images_are() {
+        let reference = ref_name(&Digest::of(b"x"));
+        assert_eq!(image_of(&reference), Some(Digest::of(b"x").hex().as_str()));
+        for other in [
+            "image-builder.3",
+            "image-builder.3.files",
+            "image-1.2",
+            "image-",
+            "web.1",
+            &format!("{reference}.1"),
+        ] {
+            assert_eq!(image_of(other), None, "{other}");
+        }
+    }
 }
