@@ -1,7 +1,9 @@
 //! The deployment of an OSTree host that boots next. Its `/etc` was copied from this one's when it was made, so that whatever changes
-//! here afterwards must be told there, too. A staged deployment gets its copy at shutdown, and needs none of this.
+//! here afterwards must be told there, too. A staged deployment gets its copy at shutdown, and needs none of this. One that is no copy
+//! of ours (the host is rolled back by it, or it is another system's) keeps what it has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,22 +14,32 @@ use sysctr_core::place;
 use crate::active::decision::Link;
 use crate::active::host::{self, Host, generations_in};
 use crate::copy;
-use crate::durable::{clear, open_dir, sync_dir, write_synced};
+use crate::durable::{clear, open_dir, remove, sync_dir, write_synced};
 use crate::host_files;
 use crate::switch::{self, To};
 
-/// Gives the deployment that boots next, if it is another one, the containers of this one. Tells people on stderr.
+/// Gives the deployment that boots next, if it is a copy of this one, the containers of this one. Tells people on stderr, and of one that is
+/// no copy only where something `changed`: who repeats a command after a failure finishes the copy, and a nightly one says nothing.
 ///
 /// # Errors
 /// When that can't be written; this deployment has what it has.
-pub fn carry_over(host: &Host) -> Result<()> {
-    let Some(root) = next(host)? else { return Ok(()) };
+pub fn carry_over(host: &Host, changed: Changed) -> Result<()> {
+    let Some(booted) = host.booted() else { return Ok(()) };
+    let Some(root) = next(host, &booted)? else { return Ok(()) };
     let other = host.deployment(root.clone());
     let differences = Differences::between(host, &other)?;
     if differences.is_none() {
         return Ok(());
     }
     let name = root.file_name().unwrap_or_default();
+    if !is_copy(host, &booted, &root)? {
+        if changed == Changed::Something {
+            eprintln!(
+                "sysctr: deployment {name}, which boots next, is no copy of this one and keeps the containers that it had"
+            );
+        }
+        return Ok(());
+    }
     let doing = || format!("telling deployment {name}, which boots next, of it");
     let etc = root.join("etc");
     let found = rustix::fs::statvfs(etc.as_std_path()).with_context(doing)?;
@@ -43,10 +55,68 @@ pub fn carry_over(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// Whether a command changed what this deployment knows of containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// It did.
+    Something,
+    /// It did not.
+    Nothing,
+}
+
+/// What this deployment's `/etc` says of containers, to be compared with [`Said::since`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Said {
+    known: BTreeMap<String, bool>,
+    links: BTreeMap<ContainerName, Link>,
+}
+
+impl Said {
+    /// Now.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn now(host: &Host) -> Result<Self> {
+        let held = |name: String| {
+            let held = holds(host, &name);
+            (name, held)
+        };
+        let known = known(host)?.into_iter().map(held).collect();
+        let links = host.switched()?.into_iter().map(|name| (name.clone(), host.link(&name))).collect();
+        Ok(Self { known, links })
+    }
+
+    /// Whether it changed since then.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn since(&self, host: &Host) -> Result<Changed> {
+        Ok(if Self::now(host)? == *self { Changed::Nothing } else { Changed::Something })
+    }
+}
+
+/// Whether a deployment's `/etc` is a copy of ours that nobody lived in: it is of the same stateroot, and its directory was born after
+/// ours and in this boot, in which nothing but this deployment ran. Where a file system keeps no times of birth, none is.
+fn is_copy(host: &Host, booted: &Utf8Path, other: &Utf8Path) -> Result<bool> {
+    if booted.parent() != other.parent() {
+        return Ok(false);
+    }
+    let born = |root: &Utf8Path| std::fs::metadata(root.join("etc")).and_then(|found| found.created()).ok();
+    let (Some(ours), Some(theirs)) = (born(booted), born(other)) else { return Ok(false) };
+    Ok(theirs > ours && theirs >= UNIX_EPOCH + Duration::from_secs(boot_time(host)?))
+}
+
+/// When this boot began, in seconds since 1970 (`proc_stat(5)`).
+fn boot_time(host: &Host) -> Result<u64> {
+    let path = host.path("proc/stat");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let began = text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
+    began.with_context(|| format!("reading {path}: it has no btime"))
+}
+
 /// The directory of the deployment that boots next: what the first entry for the boot loader names (its `/etc` is there), if it is not
 /// the one that runs.
-fn next(host: &Host) -> Result<Option<Utf8PathBuf>> {
-    let Some(booted) = host.booted() else { return Ok(None) };
+fn next(host: &Host, booted: &Utf8Path) -> Result<Option<Utf8PathBuf>> {
     if host.path("run/ostree/staged-deployment").exists() {
         return Ok(None);
     }
@@ -60,7 +130,7 @@ fn next(host: &Host) -> Result<Option<Utf8PathBuf>> {
     let Some((_, link)) = first else { return Ok(None) };
     let next = host.path("sysroot").join(link).canonicalize_utf8();
     let next = next.with_context(|| format!("reading {entries}: finding the deployment that boots next"))?;
-    Ok(Some(next).filter(|next| *next != booted && next.join("etc").is_dir()))
+    Ok(Some(next).filter(|next| next != booted && next.join("etc").is_dir()))
 }
 
 /// Version, and the deployment's link relative to the sysroot, of an entry (the Boot Loader Specification, as OSTree writes it: the
@@ -90,8 +160,7 @@ impl Differences {
         let mut differences = Self::default();
         let (ours, theirs) = (known(host)?, known(other)?);
         for name in &ours {
-            let hold = |host: &Host| host.active_dir().join(name).join(place::HOLD).exists();
-            if !theirs.contains(name) || hold(host) != hold(other) {
+            if !theirs.contains(name) || holds(host, name) != holds(other, name) {
                 differences.come.insert(name.clone());
             }
         }
@@ -116,11 +185,10 @@ impl Differences {
         let (from, to) = (host.active_dir(), other.active_dir());
         std::fs::create_dir_all(&to).with_context(|| format!("making directory {to}"))?;
         for name in &self.come {
-            let hold = place::HOLD;
-            match (to.join(name).is_dir(), from.join(name).join(hold).exists()) {
-                (false, _) => copy_generation(&from, &to, name)?,
-                (true, true) => write_synced(&to.join(name).join(hold), b"", 0o644)?,
-                (true, false) => crate::durable::remove(&to.join(name).join(hold))?,
+            if to.join(name).is_dir() {
+                bring_flags(&from.join(name), &to.join(name))?;
+            } else {
+                copy_generation(&from, &to, name)?;
             }
         }
         for name in &self.links {
@@ -144,6 +212,22 @@ fn known(host: &Host) -> Result<BTreeSet<String>> {
     Ok(names.filter(|name| !dir.join(name).join(place::TRIAL_JSON).exists()).collect())
 }
 
+fn holds(host: &Host, name: &str) -> bool {
+    host.active_dir().join(name).join(place::HOLD).exists()
+}
+
+/// The flags of a generation that both have become what they are in `from`: one that was copied while it was on trial here is proven there,
+/// too.
+fn bring_flags(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
+    for flag in [place::TRIAL_JSON, place::HOLD] {
+        match host::read(&from.join(flag))? {
+            Some(bytes) => write_synced(&to.join(flag), &bytes, 0o644)?,
+            None => remove(&to.join(flag))?,
+        }
+    }
+    sync_dir(to)
+}
+
 fn copy_generation(from: &Utf8Path, to: &Utf8Path, name: &str) -> Result<()> {
     let beside = to.join(format!(".{name}.new"));
     clear(&beside)?;
@@ -156,15 +240,4 @@ fn copy_generation(from: &Utf8Path, to: &Utf8Path, name: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_as_ostree_writes_them() {
-        let text = "title Debian GNU/Linux 12 (bookworm) (ostree:0)\nversion 2\noptions root=LABEL=root quiet \
-                    ostree=/ostree/boot.1/debian/f00/0\nlinux /ostree/debian-f00/vmlinuz-6.1.0\n";
-        assert_eq!(entry(text), Some((2, "ostree/boot.1/debian/f00/0".to_owned())));
-        assert_eq!(entry("title Windows\nversion 3\nefi /EFI/x.efi\n"), None);
-        assert!(Some((2, "a".to_owned())) > entry(""));
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ use super::{OutputArgs, show};
 use crate::active::host::Host;
 use crate::check;
 use crate::collect;
-use crate::deployments;
+use crate::deployments::{self, Said};
 use crate::list;
 use crate::lock::Lock;
 use crate::rollback::{self, Holding, State};
@@ -176,9 +176,12 @@ impl Changing {
             let names = if all { list::updatable()? } else { names };
             return check_each(&host, &names, &how.request(&interrupt), output);
         }
+        let said = Said::now(&host)?;
         switch::recover(&host)?;
+        let doing = this.doing();
         let done = this.change(&host, &interrupt);
-        done.and(deployments::carry_over(&host))
+        let carried = said.since(&host).and_then(|changed| deployments::carry_over(&host, changed));
+        told([done.err(), carried.err()].into_iter().flatten().collect(), || format!("{doing}: see above"))
     }
 
     fn change(self, host: &Host, interrupt: &Interrupt) -> Result<()> {
