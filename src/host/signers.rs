@@ -2,26 +2,43 @@
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
+use sysctr_core::digest::Digest;
 use sysctr_core::place;
-use sysctr_core::record::{self, SignatureKind, SignerKey, Signers};
+use sysctr_core::record::{self, Record, SignatureKind, SignerKey, Signers};
 use sysctr_core::skopeo::signatures::{SIGSTORE, only, requirement};
 
 use crate::active::host;
 
-/// The signers of whom one must have signed what a registry gives for an update of what lies in `bundle`.
+/// The signers of whom one must have signed what a registry gives for an update of what lies in `bundle`, whose record this is.
 ///
 /// # Errors
-/// When they or their keys can't be read.
-pub fn of(bundle: &Utf8Path) -> Result<Vec<SignerKey>> {
+/// When they or their keys can't be read, or are not as recorded: what is missing must not count as nothing demanded.
+pub fn of(bundle: &Utf8Path, record: &Record) -> Result<Vec<SignerKey>> {
     let path = bundle.join(place::SIGNERS_JSON);
-    let Some(bytes) = host::read(&path)? else { return Ok(Vec::new()) };
+    if !record.files.contains_key(place::SIGNERS_JSON) {
+        return Ok(Vec::new());
+    }
+    let bytes = recorded(bundle, record, place::SIGNERS_JSON)?;
     let signers: Signers = record::from_json(&bytes, path.as_str())?;
     let key = |(place, signer)| {
-        let path = bundle.join(place::signer_key(place));
-        let key = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
+        let key = recorded(bundle, record, &place::signer_key(place))?;
         Ok(SignerKey { signer, key })
     };
     signers.signers.into_iter().enumerate().map(key).collect()
+}
+
+/// The bytes of a file of a bundle, as its record has them.
+fn recorded(bundle: &Utf8Path, record: &Record, file: &str) -> Result<Vec<u8>> {
+    let path = bundle.join(file);
+    let bytes = host::read(&path)?;
+    let is_right = |bytes: &Vec<u8>| record.files.get(file) == Some(&Digest::of(bytes));
+    bytes.filter(is_right).with_context(|| {
+        format!(
+            "reading {path}, by which updates must be signed: it is missing or not as recorded; `sysctr verify --repair {}` makes a \
+             generation whole again, deploying the host image again what that has",
+            record.name
+        )
+    })
 }
 
 /// Files by which skopeo accepts only what one signer signed.

@@ -147,8 +147,7 @@ impl Wish {
             }
             None => former?,
         };
-        let (group, source) =
-            (active.record.group.clone(), request.source(reference, signers::of(&active.bundle)?));
+        let (group, source) = (active.record.group.clone(), request.source(reference, keys(host, &active)?));
         Ok(Self { group, settings, given, source, active: Some(active) })
     }
 
@@ -267,6 +266,15 @@ fn make(
 /// Of an update from an archive, and of one whose signers the manifest did not name.
 const UNSIGNED: &str =
     "what it was before was signed; of this nobody's signature was demanded but by this host's policy.json";
+
+/// What signatures the host image demands now, whatever is active; of what it does not embed, the active one's own.
+fn keys(host: &Host, active: &Active) -> Result<Vec<SignerKey>> {
+    let name = &active.record.name;
+    match host.embedded(name)? {
+        Some(embedded) => signers::of(&host.embedded_bundle(name), &embedded),
+        None => signers::of(&active.bundle, &active.record),
+    }
+}
 
 /// A held container stays what it is.
 fn free(host: &Host, name: &ContainerName, active: &Active) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use sysctr_tests::{Command, Compose, crafted, scratch};
+use sysctr_tests::{Command, Compose, Root, crafted, scratch};
 
 use crate::bench::version;
 use crate::keys::Keys;
@@ -21,27 +21,38 @@ impl Scene {
         let (machine, keys) = (Machine::empty(), Keys::new());
         let release = keys.make("release@example.org", &machine.path("keys/release.gpg"));
         let other = keys.make("other@example.org", &machine.path("keys/other.gpg"));
-        let scene = Self { machine, keys, release, other };
-        let at = scene.machine.path("lookaside");
-        let (port, at) = (scene.machine.server.port, at.display());
-        let places = format!("lookaside: 'file://{at}'\n    lookaside-staging: 'file://{at}'");
-        let registry = format!("docker:\n  127.0.0.1:{port}:\n    {places}\n");
-        scene.write("etc/registries.d/it.yaml", &registry);
+        let mut scene = Self { machine, keys, release, other };
+        scene.write("etc/registries.d/it.yaml", &scene.registry());
+        let port = scene.machine.server.port;
         let insecure = format!("[[registry]]\nlocation = '127.0.0.1:{port}'\ninsecure = true\n");
         scene.write("etc/registries.conf.d/it.conf", &insecure);
         scene.publish("1", Some(&scene.release));
+        scene.compose("signed_by = ['release.gpg']", "release");
+        scene
+    }
+
+    /// Where signatures lie.
+    fn registry(&self) -> String {
+        let at = self.machine.path("lookaside");
+        let (port, at) = (self.machine.server.port, at.display());
+        let places = format!("lookaside: 'file://{at}'\n    lookaside-staging: 'file://{at}'");
+        format!("docker:\n  127.0.0.1:{port}:\n    {places}\n")
+    }
+
+    /// The host becomes one that embeds what the registry has now; this key is its manifest's `release.gpg`.
+    fn compose(&mut self, signed_by: &str, key: &str) {
+        self.machine.root = Root::small();
         let manifest = format!(
-            "group = 'web'\n[[container]]\nname = 'web'\nimage = '{}'\ntls_verify = false\nsigned_by = ['release.gpg']\n",
-            scene.tag()
+            "group = 'web'\n[[container]]\nname = 'web'\nimage = '{}'\ntls_verify = false\n{signed_by}\n",
+            self.tag()
         );
-        let compose = Compose::into(&scene.machine.root).manifest(manifest).add_launcher();
+        let compose = Compose::into(&self.machine.root).manifest(manifest).add_launcher();
         fs::create_dir(compose.work_dir().join("registries.d")).expect("a new directory");
-        let compose = compose.file("registries.d/it.yaml", &registry);
-        let compose = compose.env("SYSCTR_CACHE", scene.machine.path("cache"));
-        let key = scene.machine.path("keys/release.gpg");
+        let compose = compose.file("registries.d/it.yaml", &self.registry());
+        let compose = compose.env("SYSCTR_CACHE", self.machine.path("cache"));
+        let key = self.machine.path(&format!("keys/{key}.gpg"));
         fs::copy(key, compose.work_dir().join("release.gpg")).expect("a key");
         compose.run().expect_ok();
-        scene
     }
 
     fn write(&self, path: &str, text: &str) {
@@ -66,8 +77,12 @@ impl Scene {
     }
 
     fn refused(&self, active: &str) {
+        self.refused_without(&self.release, active);
+    }
+
+    fn refused_without(&self, key: &str, active: &str) {
         let refused = self.machine.sysctr("update web").expect_code(1);
-        let end = format!("; the host image demands a signature by release.gpg ({})\n", self.release);
+        let end = format!("; the host image demands a signature by release.gpg ({key})\n");
         assert!(refused.stderr().ends_with(&end), "{}", refused.story());
         assert_eq!(self.machine.page(), format!("version {active}"));
     }
@@ -99,4 +114,42 @@ fn an_update_must_be_signed_by_who_signed_what_was_composed() {
     scene.publish("4", Some(&scene.release));
     machine.updated("");
     assert_eq!(machine.page(), "version 4");
+    // Who takes the demand away from a bundle does not take it away.
+    let signers = machine.root.bundle("web").join("signers.json");
+    fs::rename(&signers, machine.path("signers.json")).expect("a file");
+    let refused = machine.sysctr("update web").expect_code(1);
+    assert!(
+        refused.stderr().contains("signers.json, by which updates must be signed: it is missing"),
+        "{}",
+        refused.story()
+    );
+    fs::rename(machine.path("signers.json"), &signers).expect("a file");
+    machine.sysctr("update web").expect_ok();
+}
+
+#[test]
+fn the_host_image_says_which_signatures_are_demanded_whatever_is_active() {
+    let mut scene = Scene::new();
+    scene.compose("", "release");
+    scene.publish("2", None);
+    scene.machine.updated("");
+    assert_eq!(scene.machine.page(), "version 2");
+    // The next host image has what the first one had, and demands a signature.
+    scene.publish("1", Some(&scene.release));
+    scene.compose("signed_by = ['release.gpg']", "release");
+    assert_eq!(scene.machine.page(), "version 2");
+    scene.publish("3", None);
+    scene.refused("2");
+    scene.publish("3", Some(&scene.release));
+    scene.machine.updated("");
+    assert_eq!(scene.machine.page(), "version 3");
+    // One whose key is another.
+    scene.publish("1", Some(&scene.other));
+    scene.compose("signed_by = ['release.gpg']", "other");
+    assert_eq!(scene.machine.page(), "version 3");
+    scene.publish("4", Some(&scene.release));
+    scene.refused_without(&scene.other, "3");
+    scene.publish("4", Some(&scene.other));
+    scene.machine.updated("");
+    assert_eq!(scene.machine.page(), "version 4");
 }
