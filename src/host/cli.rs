@@ -13,7 +13,7 @@ mod changing;
 mod storing;
 
 use crate::active::host::Host;
-use crate::lock::Lock;
+use crate::lock::{Lock, Turn};
 use crate::run::Waiting;
 use crate::verify::{Mode, config};
 use crate::{blame, exec, health, host_files, list, logs, run, status, stop, verify};
@@ -200,14 +200,21 @@ impl Cli {
             Verb::Logs { name, lines, output } => logs::logs(&name, &lines.journalctl(output)),
             Verb::Verify { names, config: true, output, .. } => verify_config(&names, output),
             Verb::Verify { names, repair, output, .. } => verify(&names, repair, output),
-            // Nothing else changes containers before sysinit.target, and the lock may lie on what is not mounted yet.
-            Verb::Settle { name } => host_files::settle_and_tell(&Host::this(), &name),
+            Verb::Settle { name } => settle(&Host::this(), &name),
             Verb::Blame(output) => {
                 let starts = blame::blame()?;
                 show(output, || blame::text(&starts), || blame::json(&starts))
             }
             Verb::Changing(changing) => changing.act(),
         }
+    }
+}
+
+/// At boot nothing else changes containers, and the lock may lie on what is not mounted yet. Later whoever has it settles them.
+fn settle(host: &Host, name: &ContainerName) -> Result<()> {
+    match Turn::find(host) {
+        Turn::Ours(_held) => host_files::settle_and_tell(host, name),
+        Turn::Anothers => Ok(()),
     }
 }
 

@@ -86,7 +86,8 @@ fn active(host: &Host, name: &ContainerName) -> Result<Option<GenerationName>> {
 }
 
 /// A unit that brings host files to what is active, where a cut or an update of the host left them otherwise: nothing may be written
-/// by a generator. It comes before the container.
+/// by a generator. It comes before the container, once in a boot: sysinit.target wants it, so that every later start of anything would
+/// run it again.
 fn settling(host: &Host, name: &ContainerName, units: &Utf8Path) -> Result<()> {
     let mounts = match host_files::due(host, name)? {
         Due::Nothing => return Ok(()),
@@ -107,6 +108,7 @@ fn settling(host: &Host, name: &ContainerName, units: &Utf8Path) -> Result<()> {
          \n\
          [Service]\n\
          Type=oneshot\n\
+         RemainAfterExit=yes\n\
          ExecStart=/{} settle {name}\n",
         name.unit(),
         place::LAUNCHER,

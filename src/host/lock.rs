@@ -52,6 +52,26 @@ impl Lock {
     }
 }
 
+/// What the unit that settles host files at boot finds.
+#[derive(Debug)]
+pub enum Turn {
+    /// Nobody changes containers; as long as this is held. None: the lock lies on what is not there yet, where nobody can have it.
+    Ours(Option<File>),
+    /// Another program does, which settles them itself.
+    Anothers,
+}
+
+impl Turn {
+    /// Looks, and writes nothing.
+    pub fn find(host: &Host) -> Self {
+        let Ok(file) = File::open(host.generations_dir().join(LOCK)) else { return Self::Ours(None) };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Self::Anothers,
+            _ => Self::Ours(Some(file)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,7 +95,11 @@ mod tests {
                 "collecting: process {own} (updating web) is changing containers; try again when it has ended"
             )
         );
+        assert!(matches!(Turn::find(&host), Turn::Anothers));
         drop(first);
         Lock::take(&host, "collecting").unwrap();
+        let turn = Turn::find(&host);
+        assert!(matches!(turn, Turn::Ours(Some(_))));
+        Lock::take(&host, "collecting").unwrap_err();
     }
 }

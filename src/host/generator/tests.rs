@@ -191,6 +191,7 @@ fn host_files_that_are_not_those_of_what_is_active_are_settled_before_it_starts(
     assert_eq!(link, "sysinit.target.wants/sysctr-settle@web.service -> ../sysctr-settle@web.service");
     assert!(unit.contains("Before=sysinit.target web.service"), "{unit}");
     assert!(!unit.contains("RequiresMountsFor"), "{unit}");
+    assert!(unit.contains(r"Type=oneshot\nRemainAfterExit=yes\n"), "once in a boot: {unit}");
     // It was written for something else, or a program was cut off.
     bench.embed("web");
     written("null");
