@@ -87,8 +87,7 @@ impl Fetcher<'_> {
                 self.leave_out(&digest).with_context(doing)?;
             }
         }
-        let signed_by = self.signers().with_context(doing)?;
-        let signed = if signed_by.is_empty() { None } else { Some(self.resolve().with_context(doing)?) };
+        let (signed_by, signed) = self.signers().with_context(doing)?;
         // What the host itself demands, too.
         let copied = self.copy(None, Ear::Nobody).and_then(|()| self.resolve()).with_context(doing)?;
         if let Some(signed) = signed {
@@ -172,16 +171,22 @@ impl Fetcher<'_> {
         Ok(layers.iter().filter_map(|digest| digest.as_str()?.parse().ok()).collect())
     }
 
-    /// Copies the documents under each key, and tells whose signatures they have; other places than registries have none that
-    /// could be demanded.
-    fn signers(&self) -> Result<Vec<Signer>> {
-        let mut signers = Vec::new();
+    /// Copies the documents under each key, and tells whose signatures they have, which are those of one image; other places than
+    /// registries have none that could be demanded.
+    fn signers(&self) -> Result<(Vec<Signer>, Option<Fetched>)> {
+        let (mut signers, mut signed) = (Vec::new(), None);
         let mut refused = None;
         let transport = self.source.reference.transport();
         for key in self.source.keys.iter().filter(|_| transport == Transport::Docker) {
             let policy = Policy::of(key, transport.as_str(), &self.dir.join("signers"))?;
             match self.copy(Some(&policy), Ear::Nobody) {
-                Ok(()) => signers.push(key.signer.clone()),
+                Ok(()) => {
+                    let copied = self.resolve()?;
+                    // A tag may move between two copies.
+                    signed.as_ref().map_or(Ok(()), |signed| require_same(signed, &copied))?;
+                    signed = Some(copied);
+                    signers.push(key.signer.clone());
+                }
                 Err(error) if error.downcast_ref::<Failure>().is_some_and(Failure::is_refusal) => {
                     refused = refused.or(Some((error, &key.signer)));
                 }
@@ -192,7 +197,7 @@ impl Fetcher<'_> {
             Some((error, Signer { key, fingerprint, .. })) if signers.is_empty() => {
                 bail!("{error:#}; the host image demands a signature by {key} ({fingerprint})")
             }
-            _ => Ok(signers),
+            _ => Ok((signers, signed)),
         }
     }
 
