@@ -166,15 +166,18 @@ impl Making<'_> {
         if subject.settings.unit.replace {
             return Ok(());
         }
+        // An admin may mask or edit the unit of a container that is there. Of a new one /etc must not have any.
+        let is_new = self.host.numbers(subject.name)?.is_empty() && self.embedded.is_none();
+        let is_mask =
+            |path: &Utf8Path| std::fs::read_link(path).is_ok_and(|to| to == Utf8Path::new("/dev/null"));
         // A unit in a generator's directory hides the distribution's.
         let paths = draft.placed.iter().map(|(path, _)| path);
         for path in paths.filter(|path| path.parent() == Some(Utf8Path::new(place::UNIT_DIR))) {
             let embedded = self.embedded.is_some_and(|record| record.placed.contains_key(path));
-            let foreign = [
-                self.host.path(path),
-                self.host.path("etc/systemd/system").join(path.file_name().unwrap_or_default()),
-            ];
-            if let Some(there) = foreign.iter().find(|there| !embedded && there.symlink_metadata().is_ok()) {
+            let admins = self.host.path("etc/systemd/system").join(path.file_name().unwrap_or_default());
+            let admins = Some(admins).filter(|path| is_new && !is_mask(path));
+            let mut foreign = [Some(self.host.path(path)), admins].into_iter().flatten();
+            if let Some(there) = foreign.find(|there| !embedded && there.symlink_metadata().is_ok()) {
                 bail!("this host has a unit {there} already; choose another name");
             }
         }

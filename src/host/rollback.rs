@@ -13,17 +13,18 @@ use crate::active::host::Host;
 use crate::durable::{self, sync_dir, write_synced};
 use crate::host_files;
 use crate::make;
-use crate::switch::{Switch, Switched, To, called, would_run};
+use crate::switch::{Switch, Switched, To, called, require_free, would_run};
 use crate::{active, etc, systemd};
 
 /// Switches back to the newest generation below the active one, to what the host image has if there is none, or to `to`.
 ///
 /// # Errors
-/// When there is nothing to go back to, or that did not become healthy; the container is what it was before.
+/// When it is held, there is nothing to go back to, or that did not become healthy; the container is what it was before.
 pub fn rollback(switch: &Switch<'_>, to: Option<NonZeroU64>) -> Result<(To, Switched)> {
     let Switch { host, name, .. } = *switch;
     let doing = || format!("rolling back container {name}");
     etc::require_writable(host).with_context(doing)?;
+    require_free(host, name).with_context(doing)?;
     let numbers = host.numbers(name).with_context(doing)?;
     let to = match to {
         Some(number) if numbers.contains(&number) => To::Generation(number),
@@ -74,11 +75,12 @@ fn before(host: &Host, name: &ContainerName) -> Result<To> {
 /// Switches back to what the host image has.
 ///
 /// # Errors
-/// When it has none, or that did not become healthy; the container is what it was before.
+/// When it is held or has none, or that did not become healthy; the container is what it was before.
 pub fn reset(switch: &Switch<'_>) -> Result<Switched> {
     let Switch { host, name, .. } = *switch;
     let doing = || format!("resetting container {name}");
     etc::require_writable(host).with_context(doing)?;
+    require_free(host, name).with_context(doing)?;
     if host.embedded(name).with_context(doing)?.is_none() {
         bail!("{}: this host embeds none of that name; `sysctr uninstall {name}` removes it", doing());
     }

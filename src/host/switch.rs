@@ -14,7 +14,7 @@ use sysctr_core::place;
 use sysctr_core::record::{LaunchMode, Record, to_json};
 
 use crate::active;
-use crate::active::decision::{Choice, Link};
+use crate::active::decision::{Choice, Hold, Link};
 use crate::active::host::Host;
 use crate::durable::{self, sync_dir, write_synced};
 use crate::host_files;
@@ -128,7 +128,7 @@ impl Switch<'_> {
 
 /// When a container runs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub enum Wanted {
     /// It runs, or failed to.
     Now,
     /// Nobody wants it now.
@@ -137,18 +137,43 @@ enum Wanted {
 
 /// When a container shall run; a masked one can't be tried.
 fn wanted(name: &ContainerName) -> Result<Wanted> {
-    let now = systemd::is_running() && systemd::unit(name)? != Unit::Stopped;
-    if systemd::is_running() && systemd::is_masked(name) {
+    let wanted = require_unmasked(name)?;
+    if wanted == Wanted::AtNextStart && systemd::is_running() && systemd::is_masked(name) {
         let unit = name.unit();
-        let way = format!("`systemctl unmask {unit}` lets it start");
-        if now {
-            bail!(
-                "{unit} is masked on this host, so that nothing new could be tried; {way}, or stop it first"
-            );
-        }
-        eprintln!("sysctr: {unit} is masked on this host; {way}");
+        eprintln!("sysctr: {unit} is masked on this host; `systemctl unmask {unit}` lets it start");
     }
-    Ok(if now { Wanted::Now } else { Wanted::AtNextStart })
+    Ok(wanted)
+}
+
+/// Refuses one that runs and is masked; tells when it shall run.
+///
+/// # Errors
+/// When it is so, or systemd does not tell.
+pub fn require_unmasked(name: &ContainerName) -> Result<Wanted> {
+    if !systemd::is_running() || systemd::unit(name)? == Unit::Stopped {
+        return Ok(Wanted::AtNextStart);
+    }
+    if systemd::is_masked(name) {
+        let unit = name.unit();
+        bail!(
+            "{unit} is masked on this host, so that nothing new could be tried; `systemctl unmask {unit}` lets it start, or stop it \
+             first"
+        );
+    }
+    Ok(Wanted::Now)
+}
+
+/// A held container stays what it is; only what is switched to can be let go.
+///
+/// # Errors
+/// When it is held.
+pub fn require_free(host: &Host, name: &ContainerName) -> Result<()> {
+    let Link::To(number) = host.link(name) else { return Ok(()) };
+    let generation = GenerationName::new(name, number);
+    if host.described(&generation).is_ok_and(|(_, known)| known.hold == Hold::Held) {
+        bail!("it is held at {generation}; `sysctr unhold {name}` lets it go");
+    }
+    Ok(())
 }
 
 /// The units of what is active that bind programs of it over paths of the host; of what can't be read, none.

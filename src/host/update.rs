@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use anyhow::{Context as _, Result, bail};
 use camino::Utf8Path;
@@ -19,7 +20,7 @@ use sysctr_core::prepare;
 use sysctr_core::record::{Signer, SignerKey};
 use sysctr_core::settings::{AbsolutePath, Settings};
 
-use crate::active::decision::{Hold, Why};
+use crate::active::decision::{Link, Why};
 use crate::active::host::{self, Host};
 use crate::active::{self, Active};
 use crate::etc;
@@ -29,7 +30,7 @@ use crate::progress::Reading;
 use crate::pulled;
 use crate::signers;
 use crate::stock::{Fetching, LIMITS, NoStore, Stock};
-use crate::switch::{Failure, Switch, Switched, To};
+use crate::switch::{self, Failure, Switch, Switched, To};
 
 /// Whose the containers are that were installed here.
 const GROUP: &str = "host";
@@ -109,7 +110,8 @@ pub fn install(host: &Host, name: &ContainerName, settings: Settings, request: &
     let mut settings = settings;
     settings.set.extend(request.set.clone());
     let (given, source) = (request.set.clone(), request.source(reference, Vec::new()));
-    bring(host, name, &Wish { group, settings, given, source, active: None }, request).with_context(doing)
+    bring(host, name, &Wish { group, settings, given, source, active: None, home: Home::Stays }, request)
+        .with_context(doing)
 }
 
 /// What a container shall be.
@@ -124,6 +126,17 @@ pub struct Wish {
     pub source: Source,
     /// What it is now.
     pub active: Option<Active>,
+    /// Where its next updates come from.
+    pub home: Home,
+}
+
+/// Where the updates after this one come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// From where this one would have come by itself.
+    Stays,
+    /// From another place, which only a generation can remember.
+    Moves,
 }
 
 impl Wish {
@@ -133,28 +146,35 @@ impl Wish {
     /// When the container is unknown or held, or nothing says where updates come from.
     pub fn of(host: &Host, name: &ContainerName, request: &Request) -> Result<Self> {
         let active = active::on(host, name)?;
-        free(host, name, &active)?;
+        switch::require_free(host, name)?;
         let given = given(host, name, &active, &request.set)?;
         let mut settings = settings(&active, &given)?;
         let former = image::place_of_updates(settings.update.as_deref(), &active.record.image.source);
+        let mut home = Home::Stays;
         let reference = match &request.image {
             // The next update looks there, too; what comes on a stick has no next one.
             Some(image) => {
                 let registry = image.transport() == Transport::Docker;
-                let next = if registry { Some(image.clone()) } else { former.ok() };
+                let former = former.ok();
+                if registry && request.extent == Extent::Whole && former.as_ref() != Some(image) {
+                    home = Home::Moves;
+                }
+                let next = if registry { Some(image.clone()) } else { former };
                 settings.update = next.map(|image| image.to_string());
                 image.clone()
             }
             None => former?,
         };
         let (group, source) = (active.record.group.clone(), request.source(reference, keys(host, &active)?));
-        Ok(Self { group, settings, given, source, active: Some(active) })
+        Ok(Self { group, settings, given, source, active: Some(active), home })
     }
 
-    /// Whether it is that already.
+    /// Whether it is that already, and nothing else stands in for it.
     pub fn is_met(&self, config: &Digest) -> bool {
         let origin = prepare::origin(config, &self.settings);
-        self.active.as_ref().is_some_and(|active| active.record.origin == origin)
+        let is_it =
+            |active: &Active| active.record.origin == origin && !matches!(active.why, Why::Unusable(_));
+        self.home == Home::Stays && self.active.as_ref().is_some_and(is_it)
     }
 
     /// The container as this generation of it would be.
@@ -206,6 +226,10 @@ fn bring(host: &Host, name: &ContainerName, wish: &Wish, request: &Request) -> R
         let config = image.config_document.digest;
         let met = wish.is_met(&config);
         here.set(!met && request.extent == Extent::Download && pulled.contains_key(&config));
+        if !met && request.extent == Extent::Whole {
+            // Before its layers are fetched for nothing.
+            switch::require_unmasked(name)?;
+        }
         Ok(met || here.get())
     };
     let heard = Reading::of(request.road.progress, name.as_str(), &request.road.interrupt);
@@ -276,17 +300,6 @@ fn keys(host: &Host, active: &Active) -> Result<Vec<SignerKey>> {
     }
 }
 
-/// A held container stays what it is.
-fn free(host: &Host, name: &ContainerName, active: &Active) -> Result<()> {
-    let Some(number) = active.generation else { return Ok(()) };
-    let generation = GenerationName::new(name, number);
-    let known = host.described(&generation).map(|(_, known)| known);
-    if active.why == Why::Held || known.is_ok_and(|known| known.hold == Hold::Held) {
-        bail!("it is held at {generation}; `sysctr unhold {name}` lets it go");
-    }
-    Ok(())
-}
-
 /// The values that were given on this host up to now: they stay when an update of the host superseded the generation that has them.
 fn given(
     host: &Host,
@@ -294,8 +307,9 @@ fn given(
     active: &Active,
     now: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
-    let last = match active.why {
-        Why::Superseded(number) => Some(number),
+    let last = match &active.why {
+        Why::Superseded(number) => Some(*number),
+        Why::Unusable(_) => described(host, name),
         _ => active.generation,
     };
     let mut given = BTreeMap::new();
@@ -306,6 +320,22 @@ fn given(
     }
     given.extend(now.clone());
     Ok(given)
+}
+
+/// What was switched to and can't be used, if `/etc` still describes it.
+fn described(host: &Host, name: &ContainerName) -> Option<NonZeroU64> {
+    let number = match host.link(name) {
+        Link::To(number) => Some(number),
+        Link::Absent | Link::Unreadable(_) => None,
+    };
+    let known = number.filter(|number| host.described(&GenerationName::new(name, *number)).is_ok());
+    if known.is_none() {
+        eprintln!(
+            "sysctr: which values were given to container {name} on this host can't be read, so those of the host image count; --set \
+             gives them again"
+        );
+    }
+    known
 }
 
 /// The settings that the active one was made with, and these values over its own. Defaults of the image are evaluated anew.

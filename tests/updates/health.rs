@@ -125,16 +125,22 @@ fn a_masked_unit_is_told_before_anything_is_tried() {
         r#"
         says 1; systemctl mask --quiet web
         ! sysctr update web --image oci:/images/2
+        # Before a layer is looked at: this image has none.
+        cp -a /images/2 /run/2; for blob in /run/2/blobs/sha256/*; do grep -q '^{' $blob || rm $blob; done
+        ! sysctr update web --image oci:/run/2
         says 1; expect active "$(active)" "embedded shipped"
         systemctl unmask --quiet web; systemctl stop web; systemctl mask --quiet web
         sysctr update web --image oci:/images/2 || fail update
         systemctl unmask --quiet web; systemctl start web; says 2
         "#,
     );
+    let refused = "sysctr: updating container web: web.service is masked on this host, so that nothing new could be tried; \
+                   `systemctl unmask web.service` lets it start, or stop it first\n";
     assert_eq!(
         report.expect_ok().text,
-        "sysctr: updating container web: web.service is masked on this host, so that nothing new could be tried; `systemctl \
-         unmask web.service` lets it start, or stop it first\nsysctr: web.service is masked on this host; `systemctl unmask \
-         web.service` lets it start\nweb: web.2 is what the next start runs\n"
+        format!(
+            "{refused}{refused}sysctr: web.service is masked on this host; `systemctl unmask \
+         web.service` lets it start\nweb: web.1 is what the next start runs\n"
+        )
     );
 }

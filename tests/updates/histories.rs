@@ -78,7 +78,9 @@ impl Model {
         let (active, why) = self.active();
         let Deployment { host, link, generations } = self.deployment().clone();
         match act {
-            Act::Update(_) if why == "held" => return false,
+            Act::Update(_) | Act::Rollback | Act::RollbackTo(_) | Act::Reset if why == "held" => {
+                return false;
+            }
             Act::Update(image) => {
                 let same =
                     link.is_some_and(|number| active != "embedded" && generations[&number].image == image);

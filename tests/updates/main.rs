@@ -23,6 +23,7 @@ mod newer;
 )]
 mod proxy;
 mod registry;
+mod remembered;
 mod signed;
 mod storing;
 
