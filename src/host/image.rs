@@ -220,7 +220,9 @@ impl Fetcher<'_> {
     }
 
     fn resolve(&self) -> Result<Fetched> {
-        let layout: ImageRef = format!("oci:{}", self.dir).parse().context("naming the fetched image")?;
+        // Where its name came to mean another one meanwhile, both are there.
+        let layout: ImageRef =
+            format!("oci:{}:image", self.dir).parse().context("naming the fetched image")?;
         let (architecture, pin) = (Some(self.architecture), self.source.pin);
         let wanted = Wanted { reference: &layout, base: Utf8Path::new("/"), architecture, pin };
         let bytes = size(&self.dir.join("blobs/sha256"))?;

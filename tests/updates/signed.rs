@@ -1,6 +1,8 @@
 //! What was signed when the host image was composed must be signed when it is updated.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use sysctr_tests::{Command, Compose, Root, crafted, scratch};
 
@@ -52,6 +54,7 @@ impl Scene {
         let compose = compose.env("SYSCTR_CACHE", self.machine.path("cache"));
         let key = self.machine.path(&format!("keys/{key}.gpg"));
         fs::copy(key, compose.work_dir().join("release.gpg")).expect("a key");
+        fs::copy(self.machine.path("keys/other.gpg"), compose.work_dir().join("second.gpg")).expect("a key");
         compose.run().expect_ok();
     }
 
@@ -74,6 +77,12 @@ impl Scene {
         let skopeo = signer.iter().fold(skopeo, |skopeo, signer| skopeo.args(["--sign-by", signer]));
         let skopeo = skopeo.arg(format!("oci:{}", work.path().display())).arg(self.tag());
         skopeo.env("GNUPGHOME", self.keys.home()).run().expect_ok();
+    }
+
+    /// Where those of a version lie.
+    fn signatures(&self, answer: &str) -> PathBuf {
+        let digest = crafted::digest(&version(answer).crafted().manifest_bytes());
+        self.machine.path("lookaside").join(format!("web@{}", digest.replace(':', "=")))
     }
 
     fn refused(&self, active: &str) {
@@ -152,4 +161,40 @@ fn the_host_image_says_which_signatures_are_demanded_whatever_is_active() {
     scene.publish("4", Some(&scene.other));
     scene.machine.updated("");
     assert_eq!(scene.machine.page(), "version 4");
+}
+
+#[test]
+fn signers_are_those_of_one_image_even_when_the_tag_moves_meanwhile() {
+    let mut scene = Scene::new();
+    // Signed by both, as the compose sees it.
+    scene.publish("1", Some(&scene.release));
+    let signature = |scene: &Scene, number: u32| scene.signatures("1").join(format!("signature-{number}"));
+    let first = fs::read(signature(&scene, 1)).expect("a signature");
+    scene.publish("1", Some(&scene.other));
+    fs::write(signature(&scene, 2), first).expect("a signature");
+    scene.compose("signed_by = ['release.gpg', 'second.gpg']", "release");
+    // 2 has the one signature, 3 the other, and the tag moves after the first was looked at.
+    scene.publish("3", Some(&scene.other));
+    scene.publish("2", Some(&scene.release));
+    let (tag, moved) = (scene.tag(), scene.machine.path("moved"));
+    let three = crafted::digest(&version("3").crafted().manifest_bytes());
+    let from = tag.replace(":stable", &format!("@{three}"));
+    let wrapper = format!(
+        "#!/bin/sh\n/usr/bin/skopeo \"$@\"; ended=$?\ncase \"$*\" in *signer-policy.json*) test -e {moved} || {{ touch {moved}; \
+         /usr/bin/skopeo copy -q --preserve-digests --src-tls-verify=false --dest-tls-verify=false {from} {tag} || exit 9; }};; esac\n\
+         exit $ended\n",
+        moved = moved.display()
+    );
+    scene.write("bin/skopeo", &wrapper);
+    fs::set_permissions(scene.machine.path("bin/skopeo"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let before = format!("export PATH={}:$PATH", scene.machine.path("bin").display());
+    let refused = scene.machine.sysctr_after(&before, "update web").expect_code(1);
+    let end = "its name came to mean another image meanwhile; try again\n";
+    assert!(moved.exists() && refused.stderr().ends_with(end), "{}", refused.story());
+    scene.machine.updated("");
+    let record = fs::read(scene.machine.path("var/atomic/web.1/record.json")).expect("a record");
+    let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+    let signers = record["image"]["signed_by"].as_array().expect("a list");
+    assert_eq!(signers.len(), 1, "{record}");
+    assert_eq!(signers[0]["fingerprint"], scene.other.as_str());
 }
