@@ -367,6 +367,41 @@ fn a_killed_exec_hinders_no_start_and_a_stopped_one_leaves_nothing() {
 }
 
 #[test]
+fn a_start_ends_no_container_that_is_only_called_like_a_temporary_one() {
+    let mut machine = Machine::new();
+    machine.embed("runc", "web", WAIT, |_, _| {});
+    machine.embed("runc", "web.exec-12", WAIT, |_, _| {});
+    machine.up();
+    let pid = machine.start_ready("web.exec-12");
+    machine.start_ready("web");
+    assert!(fs::exists(format!("/proc/{pid}/exe")).unwrap());
+    machine.ok("stop web.exec-12");
+    machine.ok("stop web");
+}
+
+#[test]
+fn what_another_runtime_left_is_cleared_by_that_one() {
+    let machine = machine("crun", "web", WAIT, |config, _| bind(config, "/var/shared", "/data"));
+    machine.shell("mkdir -p /var/shared");
+    let mut command = machine.sysctr("exec web sh -c");
+    let script = "echo up >/data/up; while :; do sleep 0.02; done";
+    let mut child = command.arg(script).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    machine.until("test -s /var/shared/up");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // It was made by another generation, which crun ran.
+    machine.shell("mkdir /run/old; cp /usr/lib/containers/atomic/web/record.json /run/old");
+    machine.shell("ln -sfn /run/old /run/sysctr/web.exec-*/bundle");
+    let record = machine.rootfs("web").parent().unwrap().join("record.json");
+    let text = fs::read_to_string(&record).unwrap();
+    assert!(text.contains("/crun\""), "{text}");
+    fs::write(&record, text.replace("/crun\"", "/runc\"")).unwrap();
+    machine.start_ready("web");
+    assert_eq!(machine.shell(TEMPORARY), "");
+    machine.ok("stop web");
+}
+
+#[test]
 fn errors_name_the_way_out_and_any_user_may_list() {
     let mut machine = Machine::new();
     machine.embed("runc", "newer", WAIT, |_, record| record["version"] = json!(2));

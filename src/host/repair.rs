@@ -3,6 +3,7 @@
 //! Beside, then renamed: a cut leaves the damaged one or the whole one.
 
 mod objects;
+mod running;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
@@ -14,7 +15,6 @@ use rustix::io::Errno;
 use sysctr_core::digest::Digest;
 use sysctr_core::generation::{Generation, GenerationName};
 use sysctr_core::interrupt::Interrupt;
-use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::placement::Policy;
 use sysctr_core::record::{Record, from_json};
@@ -24,7 +24,7 @@ use sysctr_core::store::own_repo::OwnRepo;
 use crate::active::host::{self, Host};
 use crate::durable::{clear, make_parent, open_dir, sync_dir, write_new};
 use crate::make::STAGING;
-use crate::{active, copy, kept, runtime, systemd};
+use crate::{copy, kept, systemd};
 
 /// What is made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +94,7 @@ impl Repair<'_> {
         let root = self.root(files, &record)?;
         let home = self.host.generations_dir();
         let (staging, bundle) = (home.join(STAGING), home.join(self.name.to_string()));
-        self.nobody_runs_it(&self.name.container)?;
+        running::nobody(self.name)?;
         clear(&staging)?;
         let made = std::fs::DirBuilder::new().mode(0o700).create(&staging);
         made.with_context(|| format!("making {staging}"))?;
@@ -107,7 +107,16 @@ impl Repair<'_> {
         }
         keep_host_things(&bundle, &staging)?;
         rustix::fs::syncfs(&dir).with_context(|| format!("flushing {staging}"))?;
-        exchange(&staging, &bundle)?;
+        running::nobody(self.name)?;
+        let before = exchange(&staging, &bundle)?;
+        // A start that looked before them is told by now what it runs from.
+        if before == Before::There
+            && let Err(runs) = running::nobody(self.name)
+        {
+            exchange(&staging, &bundle)?;
+            // Neither is removed: the start may have found the one or the other.
+            return Err(runs);
+        }
         sync_dir(&home)?;
         clear(&staging)
     }
@@ -129,16 +138,6 @@ impl Repair<'_> {
             Some(Kept::File(bytes)) => Ok(bytes),
             Some(Kept::Link(_)) | None => bail!("the store keeps no {path} of {}", self.name),
         }
-    }
-
-    /// A bundle that a container runs from is not taken away under it.
-    fn nobody_runs_it(&self, name: &ContainerName) -> Result<()> {
-        let started = active::started_bundle(name)?;
-        let runs = started.is_some_and(|bundle| bundle.file_name() == Some(&self.name.to_string()));
-        if runs && runtime::has_state(name) {
-            bail!("{} runs; `systemctl stop {}` first", self.name, name.unit());
-        }
-        Ok(())
     }
 
     /// Everything in `/etc` but the flags; what does not belong there goes.
@@ -189,13 +188,20 @@ fn keep_host_things(bundle: &Utf8Path, staging: &Utf8Path) -> Result<()> {
     Ok(())
 }
 
+/// What lay at the place that something was taken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// Something, which now is where the other one was made.
+    There,
+    Nothing,
+}
+
 /// Takes what was made to its place; what was there is where that was made.
-fn exchange(made: &Utf8Path, place: &Utf8Path) -> Result<()> {
+fn exchange(made: &Utf8Path, place: &Utf8Path) -> Result<Before> {
     let (cwd, from, to) = (rustix::fs::CWD, made.as_std_path(), place.as_std_path());
     let exchanged = match rustix::fs::renameat_with(cwd, from, cwd, to, RenameFlags::EXCHANGE) {
-        // Nothing is there.
-        Err(Errno::NOENT) => rustix::fs::rename(from, to),
-        other => other,
+        Err(Errno::NOENT) => rustix::fs::rename(from, to).map(|()| Before::Nothing),
+        other => other.map(|()| Before::There),
     };
     exchanged.with_context(|| format!("renaming {made} to {place}"))
 }

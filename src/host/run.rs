@@ -44,7 +44,7 @@ pub fn run(name: &ContainerName, waiting: Waiting) -> Result<()> {
     let run_dir = place::run_dir(name);
     runtime::directories(&run_dir)?;
     clear_stale(name, &runtime)?;
-    temporary::sweep(name, &runtime)?;
+    or_told(name, temporary::sweep(name, &runtime));
     active::remember(&active, &run_dir)?;
     volumes::prepare(name, &active.record.launch.volumes, || rootfs(&active.bundle))?;
     let seat = cgroup::seat(name)?;
@@ -52,7 +52,7 @@ pub fn run(name: &ContainerName, waiting: Waiting) -> Result<()> {
     let pid_file = run_dir.join("pid");
     let mut command = command(&runtime, &seat)?;
     command.arg("run").arg("--pid-file").arg(&pid_file).arg("--bundle").arg(bundle);
-    stamping.executed(&run_dir)?;
+    or_told(name, stamping.executed(&run_dir));
     match (waiting, runtime.kind()) {
         (Waiting::Detached, Kind::Crun) => {
             orphan::start(command.arg("--detach").arg(name.as_str()), &pid_file)
@@ -62,6 +62,13 @@ pub fn run(name: &ContainerName, waiting: Waiting) -> Result<()> {
         (Waiting::Foreground, _) => Err(command.arg(name.as_str()).exec().into()),
     }
     .with_context(|| format!("running the container runtime {}", active.record.runtime))
+}
+
+/// What a start can do without.
+fn or_told(name: &ContainerName, done: Result<()>) {
+    if let Err(error) = done {
+        eprintln!("sysctr: container {name}: {error:#}");
+    }
 }
 
 /// What a killed runtime left must go, or the next start finds the name taken. A running container stays.

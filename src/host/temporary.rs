@@ -11,10 +11,13 @@ use rustix::io::Errno;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 
+use crate::active;
 use crate::durable;
 use crate::runtime::Runtime;
 
 const MARK: &str = ".exec-";
+/// In the run directory of a temporary container: another one may be called like one.
+const MARKER: &str = "temporary";
 
 /// A temporary container's name and run directory, which go when it is dropped.
 #[derive(Debug)]
@@ -36,7 +39,11 @@ impl Temporary {
         let run_dir = place::run_dir(&id);
         crate::runtime::directories(&run_dir)?;
         match lock(&run_dir)? {
-            Some(lock) if run_dir.exists() => Ok(Self { id, _lock: lock }),
+            Some(lock) if run_dir.exists() => {
+                let marker = run_dir.join(MARKER);
+                std::fs::write(&marker, "").with_context(|| format!("writing {marker}"))?;
+                Ok(Self { id, _lock: lock })
+            }
             _ => bail!("making {run_dir}: another program clears it; try again"),
         }
     }
@@ -65,21 +72,34 @@ fn lock(run_dir: &camino::Utf8Path) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// Whether this is a temporary container whose program works.
+pub fn is_held(id: &ContainerName) -> bool {
+    // One that goes meanwhile can't be opened.
+    id.as_str().contains(MARK) && matches!(lock(&place::run_dir(id)), Ok(None))
+}
+
 /// Ends and clears the temporary containers of `name` whose program is gone, so that none of them holds a volume that the next
-/// start needs.
+/// start needs. Each by the runtime that made it; `runtime` for one that does not tell.
 ///
 /// # Errors
-/// When one can't be cleared.
+/// When one can't be cleared; all others are.
 pub fn sweep(name: &ContainerName, runtime: &Runtime) -> Result<()> {
     let prefix = format!("{name}{MARK}");
+    let mut swept = Ok(());
     for left in crate::active::host::names(place::RUN_DIR.into())? {
         if !left.strip_prefix(&prefix).is_some_and(|pid| pid.bytes().all(|digit| digit.is_ascii_digit())) {
             continue;
         }
         let Ok(id) = left.parse::<ContainerName>() else { continue };
+        let run_dir = place::run_dir(&id);
+        if !run_dir.join(MARKER).exists() {
+            continue;
+        }
         // One that went by itself meanwhile can't be opened.
-        let Ok(Some(_lock)) = lock(&place::run_dir(&id)) else { continue };
-        clear(&id, runtime).with_context(|| format!("clearing {id}, which a killed program left"))?;
+        let Ok(Some(_lock)) = lock(&run_dir) else { continue };
+        let own = active::started(&id).and_then(|record| Runtime::at(&record.runtime));
+        let cleared = clear(&id, own.as_ref().unwrap_or(runtime));
+        swept = swept.and(cleared.with_context(|| format!("clearing {id}, which a killed program left")));
     }
-    Ok(())
+    swept
 }

@@ -249,3 +249,28 @@ fn what_an_image_brings_for_its_host_outlives_a_repair() {
     assert_eq!(std::fs::read_to_string(&conf).ok().as_deref(), Some("conf 1"));
     desk.sysctr(&[], "verify web").expect_ok();
 }
+
+#[test]
+fn a_bundle_that_something_runs_from_stays_whoever_that_is() {
+    let bench = Bench::new();
+    replace(&bench.bundle("config.json"), |bytes| bytes.clear());
+    let run = bench.desk.root().join("run/sysctr");
+    let started = |id: &str| {
+        fs::create_dir_all(run.join(id)).expect("a run directory");
+        symlink("/var/lib/containers/atomic/web.1", run.join(id).join("bundle")).expect("a link");
+        run.join("runtime").join(id)
+    };
+    // Under another name, as a temporary container and one of an alias have it.
+    let state = started("web.exec-12");
+    fs::create_dir_all(&state).expect("a runtime's state");
+    let told = bench.verify("web --repair").expect_code(1).json()["findings"].to_string();
+    assert!(told.contains("web.1 runs; `systemctl stop web.exec-12.service` first"), "{told}");
+    fs::remove_dir(&state).expect("a runtime's state");
+    // Before the runtime has state for it.
+    let directory = fs::File::open(run.join("web.exec-12")).expect("a run directory");
+    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
+    let told = bench.verify("web --repair").expect_code(1).json()["findings"].to_string();
+    assert!(told.contains("web.1 runs in the temporary container web.exec-12"), "{told}");
+    drop(directory);
+    bench.verify("web --repair").expect_ok();
+}
