@@ -9,7 +9,7 @@ use sysctr_core::place;
 
 use crate::list;
 use crate::stamps::{self, Stamps};
-use crate::systemd::{self, Times};
+use crate::systemd::{self, Ready, Times};
 
 /// The last start of one container. Times are microseconds since the kernel's start.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,14 +36,19 @@ pub fn blame() -> Result<Vec<Start>> {
 }
 
 fn start(name: ContainerName, unit: Times) -> Start {
-    // A start by hand, or one that is only beginning, is not the unit's.
-    let stamps = Stamps::of(&name).filter(|stamps| stamps.launched >= unit.begun);
+    let stamps = Stamps::of(&name).filter(|stamps| is_of(stamps, &unit));
     let process = stamps.and_then(|stamps| {
         let pid = std::fs::read_to_string(place::run_dir(&name).join("pid")).ok()?;
         // It is known to a hundredth of a second only.
         Some(stamps::of_process(pid.trim().parse().ok()?)?.max(stamps.executed))
     });
     Start { name, unit, stamps, process }
+}
+
+/// A start by hand, or one that is only beginning, is not the unit's.
+fn is_of(stamps: &Stamps, unit: &Times) -> bool {
+    let was_up = unit.up >= unit.begun && unit.ready == Ready::Told;
+    stamps.launched >= unit.begun && (!was_up || stamps.launched <= unit.up)
 }
 
 impl Start {
@@ -101,17 +106,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_start_by_hand_is_not_the_units() {
+        let unit = |up, ready| Times { begun: 10, up, ready };
+        let cases = [
+            (9, unit(20, Ready::Told), false),
+            (15, unit(20, Ready::Told), true),
+            (30, unit(20, Ready::Told), false),
+            // Not up yet: what is there is of the start before.
+            (30, unit(5, Ready::Told), true),
+            (30, unit(20, Ready::AtOnce), true),
+        ];
+        for (launched, unit, expected) in cases {
+            assert_eq!(
+                is_of(&Stamps { launched, chosen: 0, executed: 0 }, &unit),
+                expected,
+                "{launched} {unit:?}"
+            );
+        }
+    }
+
+    #[test]
     fn times_are_told_in_both_forms() {
         let stamps = Stamps { launched: 1_210_000, chosen: 1_211_000, executed: 1_212_999 };
         let up = Start {
             name: "web".parse().unwrap(),
-            unit: Times { begun: 1_200_000, up: 1_300_000 },
+            unit: Times { begun: 1_200_000, up: 1_300_000, ready: Ready::Told },
             stamps: Some(stamps),
             process: Some(1_250_000),
         };
         let begins = Start {
             name: "slow".parse().unwrap(),
-            unit: Times { begun: 61_000_000, up: 900_000 },
+            unit: Times { begun: 61_000_000, up: 900_000, ready: Ready::Told },
             stamps: None,
             process: None,
         };

@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use sysctr_core::name::ContainerName;
 
 const MOUNT: &str = "/sys/fs/cgroup";
+/// What holds the groups of containers outside of units, where there is one hierarchy.
+pub const OUTSIDE: &str = "/sys/fs/cgroup/sysctr";
 /// Below the unit: the launcher and then the runtime, since a cgroup with children holds no process of its own
 /// (cgroups(7), "no internal processes").
 const SUPERVISOR: &str = "supervisor";

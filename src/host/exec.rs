@@ -73,6 +73,8 @@ fn in_temporary(name: &ContainerName, program: &[OsString]) -> Result<ExitStatus
     active::remember(&active, &place::run_dir(&temporary.id))?;
     let ran = one(&active, &runtime, &temporary.id, program, &interrupt);
     let cleared = temporary.clear(&runtime);
+    // Others may be in it.
+    std::fs::remove_dir(cgroup::OUTSIDE).unwrap_or_default();
     let status = ran?;
     cleared.map(|()| status)
 }

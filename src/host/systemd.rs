@@ -85,6 +85,18 @@ pub struct Times {
     pub begun: u64,
     /// It was up.
     pub up: u64,
+    /// What that says of its program.
+    pub ready: Ready,
+}
+
+/// When a unit is up (systemd.service(5), "Type=").
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ready {
+    /// When its program said so, or handed over.
+    #[default]
+    Told,
+    /// When its program was there, before it did anything.
+    AtOnce,
 }
 
 /// The times of the containers' units, in the same order.
@@ -97,7 +109,7 @@ pub fn times(names: &[ContainerName]) -> Result<Vec<Times>> {
     }
     let units: Vec<_> = names.iter().map(ContainerName::unit).collect();
     let mut arguments =
-        vec!["show", "--property=InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic"];
+        vec!["show", "--property=InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic,Type"];
     arguments.extend(units.iter().map(String::as_str));
     let output = run(&arguments)?;
     if !output.status.success() {
@@ -115,11 +127,16 @@ pub fn times(names: &[ContainerName]) -> Result<Vec<Times>> {
 }
 
 fn times_in(paragraph: &str) -> Times {
-    let time = |key: &str| {
+    let word = |key: &str| {
         let mut lines = paragraph.lines().filter_map(|line| line.split_once('='));
-        lines.find(|(found, _)| *found == key).and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+        lines.find(|(found, _)| *found == key).map_or("", |(_, value)| value)
     };
-    Times { begun: time("InactiveExitTimestampMonotonic"), up: time("ActiveEnterTimestampMonotonic") }
+    let time = |key: &str| word(key).parse().unwrap_or(0);
+    let ready = match word("Type") {
+        "simple" | "exec" | "idle" => Ready::AtOnce,
+        _ => Ready::Told,
+    };
+    Times { begun: time("InactiveExitTimestampMonotonic"), up: time("ActiveEnterTimestampMonotonic"), ready }
 }
 
 /// Lets systemd forget that the container's unit failed, if it did.

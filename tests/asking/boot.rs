@@ -22,6 +22,7 @@ fn the_journal_a_temporary_container_and_the_timer() {
         systemctl stop web
         sysctr exec web sh -c 'read page </www/index.html; echo "stopped: $page, process $$"; exit 4'; echo "status $?"
         ls /run/sysctr /run/sysctr/runtime
+        [ ! -e /sys/fs/cgroup/sysctr ] || fail "a cgroup is left"
         systemctl start web; says 1
         expect timer "$(systemctl is-enabled sysctr-update.timer)" disabled
         systemctl start sysctr-update.service || fail "the service"
