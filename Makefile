@@ -122,6 +122,7 @@ boot-fixtures:
 	@$(STEP) "fixtures of boots" bash fixtures/make.sh uml boot-bookworm boot-trixie boot-forky boot-kernel hello nginx payload exports-images
 boot-test: setup
 	@$(MAKE) -j2 build boot-fixtures
+	@$(BOOT_TESTS) --list $(BOOT) | grep ': test$$' >/dev/null || { echo "boot-test: no test is called so: BOOT=$(BOOT)" >&2; exit 1; }
 	@$(STEP) --show "boots of real hosts" $(BOOT_TESTS) $(BOOT)
 
 ## make boot-table docs/boot.md's table, from the reports that boot-test left

@@ -18,7 +18,10 @@ the_store_is_whole() {
 }
 
 what_was_flushed_is_there() {
-  [ ! -e /var/flushed ] || [ "$(cat /var/flushed)" = "$(cat /run/boot-test/expected)" ] || fail "$(cat /var/flushed)"
+  local expected found=none
+  expected=$(cat /run/boot-test/expected)
+  [ ! -e /var/flushed ] || found=$(cat /var/flushed)
+  [ "$found" = "$expected" ] || fail "flushed is $found, not $expected"
 }
 
 the_next_command_cleans_up() {
