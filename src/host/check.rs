@@ -123,12 +123,21 @@ fn render(stock: &Stock<'_>, name: &ContainerName, wish: &Wish, image: &Resolved
     for id in tree.contents() {
         disk += contents.lacks(id)?;
     }
-    let prepared = subject.prepare(&tree, &target, &|id, max| contents.read(id, max))?;
-    let active = wish.active.as_ref().map(|active| active.bundle.join(place::CONFIG_JSON));
-    let old = active.map(|path| host::read(&path)).transpose()?.flatten();
-    let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
-    let both = old.as_deref().and_then(read).zip(read(&prepared.config_json));
-    Ok(Rendered::Known { disk, gained: both.map(|(old, new)| privileges::gained(&old, &new)) })
+    let mut prepared = subject.prepare(&tree, &target, &|id, max| contents.read(id, max))?;
+    make::close_root(&mut prepared.config_json)?;
+    let read = |file: &str| match &wish.active {
+        Some(active) => host::read(&active.bundle.join(file)),
+        None => Ok(None),
+    };
+    let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
+    let config = read(place::CONFIG_JSON)?.as_deref().and_then(parsed).zip(parsed(&prepared.config_json));
+    let unit = read(&name.unit())?;
+    let gained = config.zip(unit).map(|((old, new), unit)| {
+        let mut gained = privileges::gained(&old, &new);
+        gained.extend(privileges::by_unit(&unit, &prepared.unit));
+        gained
+    });
+    Ok(Rendered::Known { disk, gained })
 }
 
 /// What two image configurations say differently (OCI image specification, "Image Configuration").

@@ -203,7 +203,7 @@ pub fn next(host: &Host, container: &ContainerName) -> Result<GenerationName> {
 
 /// Every file of the root is an object of the store, so that no payload may write there, whatever the settings say: an embedded
 /// root lies in /usr, which nobody writes either. Tells when they say otherwise.
-fn close_root(config: &mut Vec<u8>) -> Result<Option<String>> {
+pub(crate) fn close_root(config: &mut Vec<u8>) -> Result<Option<String>> {
     if config.is_empty() {
         return Ok(None);
     }

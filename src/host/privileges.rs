@@ -28,6 +28,12 @@ fn granted(config: &Value) -> BTreeSet<String> {
     for group in list(&user["additionalGids"]).filter_map(Value::as_u64) {
         granted.insert(format!("group {group}"));
     }
+    for (key, what) in [("selinuxLabel", "SELinux label"), ("apparmorProfile", "AppArmor profile")] {
+        granted.insert(match process[key].as_str() {
+            None | Some("") => format!("to run without an {what} of its own"),
+            Some(word) => format!("what the {what} {word} allows"),
+        });
+    }
     if process["noNewPrivileges"] != true {
         granted.insert("privileges through setuid programs".to_owned());
     }
@@ -37,23 +43,59 @@ fn granted(config: &Value) -> BTreeSet<String> {
     for mount in list(&config["mounts"]) {
         granted.extend(mounted(mount));
     }
+    granted.extend(hooks(&config["hooks"]));
     granted.extend(by_linux(&config["linux"]));
     granted
+}
+
+/// Programs that the runtime starts; only those of `startContainer` are confined (`config.md`, "POSIX-platform Hooks").
+fn hooks(hooks: &Value) -> BTreeSet<String> {
+    let of = |(when, all): (&String, &Value)| {
+        let told = |hook: &Value| {
+            let mut words: Vec<_> = list(&hook["args"]).skip(1).filter_map(Value::as_str).collect();
+            words.insert(0, hook["path"].as_str().unwrap_or("?"));
+            let whose = if when == "startContainer" { "the container" } else { "the host, as its root" };
+            format!("to run {} of {whose} (hook {when})", words.join(" "))
+        };
+        list(all).map(told).collect::<Vec<_>>()
+    };
+    hooks.as_object().into_iter().flatten().flat_map(of).collect()
+}
+
+/// Commands that a unit has more than another: systemd runs them outside of the container (systemd.service(5)).
+pub fn by_unit(old: &[u8], new: &[u8]) -> Vec<String> {
+    let old = commands(old);
+    let more = commands(new).into_iter().filter(|it| !old.contains(it));
+    more.map(|line| format!("to have the host run {line} (its unit)")).collect()
+}
+
+/// Lines that go on are one.
+fn commands(unit: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(unit).replace("\\\n", " ");
+    text.lines().map(str::trim).filter(|line| line.starts_with("Exec")).map(str::to_owned).collect()
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// A directory of the host; all other mounts are the container's own.
+/// A directory of the host, or what the kernel tells of it; all other mounts are the container's own.
 fn mounted(mount: &Value) -> Option<String> {
-    let options: BTreeSet<_> = list(&mount["options"]).filter_map(Value::as_str).collect();
-    if mount["type"] != "bind" && !options.contains("bind") && !options.contains("rbind") {
-        return None;
-    }
-    let how = if options.contains("ro") { "read" } else { "write" };
+    let options: Vec<_> = list(&mount["options"]).filter_map(Value::as_str).collect();
+    // The last word counts, as for mount(8).
+    let access = options.iter().rev().find(|option| matches!(**option, "ro" | "rro" | "rw" | "rrw"));
+    let reads = access.is_some_and(|option| option.ends_with("ro"));
+    let how = if reads { "read" } else { "write" };
     let word = |key: &str| mount[key].as_str().unwrap_or("?").to_owned();
-    Some(format!("to {how} the host's {} at {}", word("source"), word("destination")))
+    let at = word("destination");
+    let kind = word("type");
+    let is_bind = kind == "bind" || options.contains(&"bind") || options.contains(&"rbind");
+    match &*kind {
+        _ if is_bind => Some(format!("to {how} the host's {} at {at}", word("source"))),
+        "proc" | "tmpfs" | "devpts" | "mqueue" => None,
+        "sysfs" | "cgroup" | "cgroup2" if reads => None,
+        _ => Some(format!("to {how} a {kind} of {} at {at}", word("source"))),
+    }
 }
 
 fn by_linux(linux: &Value) -> BTreeSet<String> {
@@ -79,6 +121,17 @@ fn by_linux(linux: &Value) -> BTreeSet<String> {
         };
         let (kind, access) = (part("type"), part("access"));
         granted.insert(format!("devices {kind} {}:{} ({access})", part("major"), part("minor")));
+    }
+    for (key, what) in [("uidMappings", "user"), ("gidMappings", "group")] {
+        for part in list(&linux[key]) {
+            let number = |key: &str| part[key].as_u64().unwrap_or(0);
+            let (inner, outer) = (number("containerID"), number("hostID"));
+            granted
+                .insert(format!("to be the host's {what} {outer} as {inner}, and {} in all", number("size")));
+        }
+    }
+    for (key, value) in linux["sysctl"].as_object().into_iter().flatten() {
+        granted.insert(format!("sysctl {key} = {}", value.as_str().unwrap_or("?")));
     }
     match &linux["seccomp"] {
         Value::Null => drop(granted.insert("every system call (no seccomp)".to_owned())),
@@ -140,7 +193,7 @@ mod tests {
     #[test]
     fn what_is_gained_is_told() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &[&str]); 11] = [
+        let cases: [(Change, &[&str]); 20] = [
             (|_| {}, &[]),
             (
                 |it| it["process"]["capabilities"]["bounding"] = json!(["CAP_KILL", "CAP_SYS_ADMIN"]),
@@ -167,11 +220,64 @@ mod tests {
                 &["devices b *:* (rwm)"],
             ),
             (|it| it["linux"]["seccomp"] = Value::Null, &["every system call (no seccomp)"]),
+            (
+                |it| it["hooks"] = json!({"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", "x"]}]}),
+                &["to run /bin/sh -c x of the host, as its root (hook prestart)"],
+            ),
+            (
+                |it| it["mounts"] = json!([{"destination": "/sys", "type": "sysfs", "source": "sysfs"}]),
+                &["to write a sysfs of sysfs at /sys"],
+            ),
+            (
+                |it| {
+                    it["mounts"] = json!([{"destination": "/sys", "type": "sysfs", "options": ["rw", "ro"]}])
+                },
+                &[],
+            ),
+            (
+                |it| {
+                    it["mounts"] =
+                        json!([{"destination": "/d", "type": "devtmpfs", "source": "x", "options": ["ro"]}])
+                },
+                &["to read a devtmpfs of x at /d"],
+            ),
+            (
+                |it| {
+                    it["mounts"] =
+                        json!([{"destination": "/x", "source": "/etc", "options": ["bind", "ro", "rw"]}])
+                },
+                &["to write the host's /etc at /x"],
+            ),
+            (
+                |it| it["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 1}]),
+                &["to be the host's user 0 as 0, and 1 in all"],
+            ),
+            (
+                |it| it["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1"}),
+                &["sysctl net.ipv4.ip_forward = 1"],
+            ),
+            (
+                |it| it["process"]["selinuxLabel"] = "u:r:spc_t:s0".into(),
+                &["what the SELinux label u:r:spc_t:s0 allows"],
+            ),
+            (
+                |it| it["process"]["apparmorProfile"] = "unconfined".into(),
+                &["what the AppArmor profile unconfined allows"],
+            ),
         ];
         for (change, expected) in cases {
             let mut new = plain();
             change(&mut new);
             assert_eq!(gained(&plain(), &new), expected);
         }
+    }
+
+    #[test]
+    fn commands_that_a_unit_has_more_are_told() {
+        let old = "[Service]\nExecStart=/usr/bin/sysctr run web\nUser=root\n";
+        let new = "[Service]\nExecStartPre=/bin/sh \\\n-c x\n ExecStart=/usr/bin/sysctr run web\n";
+        let told = by_unit(old.as_bytes(), new.as_bytes());
+        assert_eq!(told, ["to have the host run ExecStartPre=/bin/sh  -c x (its unit)"]);
+        assert!(by_unit(new.as_bytes(), old.as_bytes()).is_empty());
     }
 }
