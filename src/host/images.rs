@@ -17,6 +17,7 @@ use sysctr_core::store::own_repo::OwnRepo;
 
 use crate::active::host::{self, Host};
 use crate::collect;
+use crate::kept;
 use crate::pulled;
 
 /// An image in the store.
@@ -197,8 +198,18 @@ pub fn prune(host: &Host) -> Result<Vec<Digest>> {
 pub fn verify(host: &Host, interrupt: &Interrupt) -> Result<Verified> {
     let Some(store) = store(host)? else { return Ok(Verified::default()) };
     let inventory = Inventory::of(&store)?;
-    let images = of_refs(host, &store, &inventory)?;
+    let mut images = of_refs(host, &store, &inventory)?;
     let mut objects = inventory.all()?;
+    // Of a generation's files, too; and of refs that no image is known of.
+    for (name, commit) in store.refs()? {
+        let needed = inventory.needed_by(&commit)?;
+        if let Some(generation) = kept::generation_of(&name)
+            && let Some(image) = images.all.values_mut().find(|image| image.generations.contains(&generation))
+        {
+            image.objects.extend(&needed);
+        }
+        objects.extend(needed);
+    }
     objects.extend(images.all.values().flat_map(|image| &image.objects));
     let faults = inventory.check(&objects, interrupt)?;
     let is_hit = |image: &Image| image.objects.iter().any(|object| faults.contains_key(object));
