@@ -193,7 +193,10 @@ impl Inspection<'_> {
     }
 
     /// Root owns it, with this mode; what is not there is told by others.
-    fn rights(&mut self, path: &Utf8Path, mode: u16) -> Result<()> {
+    ///
+    /// # Errors
+    /// Never for what is found.
+    pub fn rights(&mut self, path: &Utf8Path, mode: u16) -> Result<()> {
         let Some(Some(found)) = self.told(path, self.ground.rights(path)) else { return Ok(()) };
         let Rights { uid, gid, .. } = found;
         if (uid, gid) != (0, 0) {

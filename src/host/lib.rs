@@ -56,6 +56,8 @@ use clap::Parser as _;
 
 /// Does what the arguments of this process say.
 pub fn main() -> ExitCode {
+    // What is made is for this program to close, not for its caller.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // systemd calls it by this name at boot and reload.
     let called = std::env::args_os().next();
     if called

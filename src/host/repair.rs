@@ -9,14 +9,13 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 use sysctr_core::digest::Digest;
-use sysctr_core::generation::{Generation, GenerationName};
+use sysctr_core::generation::{Generation, GenerationName, Trial};
 use sysctr_core::interrupt::Interrupt;
 use sysctr_core::place;
-use sysctr_core::placement::Policy;
 use sysctr_core::record::{Record, from_json};
 use sysctr_core::store::kept::{Kept, KeptFiles};
 use sysctr_core::store::own_repo::OwnRepo;
@@ -24,7 +23,7 @@ use sysctr_core::store::own_repo::OwnRepo;
 use crate::active::host::{self, Host};
 use crate::durable::{clear, make_parent, open_dir, sync_dir, write_new};
 use crate::make::STAGING;
-use crate::{copy, kept, systemd};
+use crate::{copy, host_files, kept, systemd};
 
 /// What is made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,10 +47,11 @@ pub fn generation(
 ) -> Result<()> {
     let home = host.generations_dir();
     let store = OwnRepo::open(&home.join(place::STORE))?.context("this host has no store")?;
-    let policy = Policy::read(host)?;
-    let label = policy.as_ref().map(|policy| policy.roots().as_bytes());
-    let repair = Repair { host, name, store: &store, label, interrupt };
+    let repair = Repair { host, name, store: &store, interrupt };
     let files = repair.files()?;
+    if let Some(path) = kept::newer(host, name, Some(&files))? {
+        bail!("a newer sysctr made {path}; use that one");
+    }
     for part in parts {
         match part {
             Part::Bundle => repair.bundle(&files)?,
@@ -68,8 +68,6 @@ struct Repair<'a> {
     host: &'a Host,
     name: &'a GenerationName,
     store: &'a OwnRepo,
-    /// The SELinux label of everything in the store.
-    label: Option<&'a [u8]>,
     interrupt: &'a Interrupt,
 }
 
@@ -85,7 +83,7 @@ impl Repair<'_> {
             format!("the store {} lacks what sysctr/{reference} names", self.store.path())
         })?;
         self.make_files_whole(root)?;
-        self.store.kept(root, self.label)
+        self.store.kept(root)
     }
 
     /// Makes the bundle anew beside, unless it is whole, and takes it to its place.
@@ -106,6 +104,7 @@ impl Repair<'_> {
             }
         }
         keep_host_things(&bundle, &staging)?;
+        let lost = self.host_things(&record, &staging)?;
         rustix::fs::syncfs(&dir).with_context(|| format!("flushing {staging}"))?;
         running::nobody(self.name)?;
         let before = exchange(&staging, &bundle)?;
@@ -118,7 +117,35 @@ impl Repair<'_> {
             return Err(runs);
         }
         sync_dir(&home)?;
-        clear(&staging)
+        clear(&staging)?;
+        let Some(first) = lost.first() else { return Ok(()) };
+        let container = &self.name.container;
+        bail!(
+            "{first} is not what the image brought for its host, and the store does not have that; `sysctr rollback \
+             {container}` or `sysctr reset {container}`, and then `sysctr update {container}` fetches it again"
+        )
+    }
+
+    /// Takes what an image brings for its host, where the bundle has it otherwise, from its place on the host. Gives the paths of
+    /// what is nowhere.
+    fn host_things(&self, record: &Record, staging: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+        let bundle = Utf8Path::new(place::GENERATIONS_DIR).join(self.name.to_string());
+        let mut lost = Vec::new();
+        for (path, placed) in &record.placed {
+            let Ok(inner) = path.strip_prefix(&bundle) else { continue };
+            let made = staging.join(inner);
+            let right = |there: &Utf8Path| -> Result<bool> {
+                Ok(host_files::look(there)? == Some(host_files::plain(placed)))
+            };
+            if right(&made)? {
+                continue;
+            }
+            match inner.strip_prefix(place::HOST_FILES).map(|it| self.host.path(it)) {
+                Ok(there) if right(&there)? => host_files::copy_to(&there, &made)?,
+                _ => lost.push(Utf8Path::new("/").join(path)),
+            }
+        }
+        Ok(lost)
     }
 
     fn record(&self, files: &KeptFiles) -> Result<Record> {
@@ -160,19 +187,38 @@ impl Repair<'_> {
                 }
             }
         }
-        // Flags.
-        for other in host::names(&dir)? {
-            let path = dir.join(&other);
-            let known = files.contains_key(&kept::inside(kept::ETC, &other));
-            if !known && path.symlink_metadata().is_ok_and(|found| found.is_file()) {
-                let bytes = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
-                write_new(&beside.join(&other), &bytes, 0o644)?;
-            }
-        }
+        self.keep_others(files, &dir, &beside)?;
         rustix::fs::syncfs(open_dir(&beside)?).with_context(|| format!("flushing {beside}"))?;
         exchange(&beside, &dir)?;
         sync_dir(&self.host.active_dir())?;
         clear(&beside)
+    }
+}
+
+impl Repair<'_> {
+    /// Flags, and what this program does not know. A trial that can't be read says nothing: it keeps the container from starting.
+    fn keep_others(&self, files: &KeptFiles, dir: &Utf8Path, beside: &Utf8Path) -> Result<()> {
+        for other in host::names(dir)? {
+            let (path, to) = (dir.join(&other), beside.join(&other));
+            let ours = files.keys().any(|file| file.starts_with(kept::inside(kept::ETC, &other)));
+            let found = path.symlink_metadata().with_context(|| format!("looking at {path}"))?;
+            if ours || other == place::UNITS || other == place::HOST_FILES_JSON {
+                continue;
+            }
+            if other == place::TRIAL_JSON && host::document::<Trial>(&path).is_err() {
+                continue;
+            }
+            if found.is_dir() {
+                std::fs::create_dir(&to).with_context(|| format!("making {to}"))?;
+                copy::tree(&open_dir(&path)?, &open_dir(&to)?)?;
+            } else if found.is_file() && [place::TRIAL_JSON, place::HOLD].contains(&&*other) {
+                let bytes = std::fs::read(&path).with_context(|| format!("reading {path}"))?;
+                write_new(&to, &bytes, 0o644)?;
+            } else {
+                copy::one(&path, &to)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 use camino::Utf8Path;
+use sysctr_core::digest::Digest;
 use sysctr_core::generation::GenerationName;
 use sysctr_core::inspection::{Finding, Inspection};
 use sysctr_core::interrupt::Interrupt;
@@ -16,8 +17,8 @@ use sysctr_core::place;
 use sysctr_core::record::Embedded;
 
 use crate::active::decision::Link;
-use crate::active::host::Host;
-use crate::{collect, list, repair};
+use crate::active::host::{self, Host};
+use crate::{collect, host_files, list, repair};
 
 use report::{Checked, State, What};
 pub use report::{Report, json, text};
@@ -59,7 +60,7 @@ pub fn verify(host: &Host, names: &[ContainerName], mode: Mode, interrupt: &Inte
         verifying.container(name, &mut report)?;
     }
     if names.is_empty() {
-        report.checked.push(verifying.look(What::Host, None, |inspection| inspection.index(&index))?);
+        report.checked.push(verifying.look(What::Host, None, |inspection, _| inspection.index(&index))?);
     }
     Ok(report)
 }
@@ -75,7 +76,20 @@ impl Verifying<'_> {
     fn container(&self, name: &ContainerName, report: &mut Report) -> Result<()> {
         if let Some(entry) = self.index.containers.get(name) {
             let what = What::Embedded(name.clone());
-            let mut checked = self.look(what, Some(name), |inspection| inspection.embedded(name, entry))?;
+            let mut checked = self.look(what, Some(name), |inspection, warnings| {
+                let path = self.host.embedded_bundle(name).join(place::RECORD_JSON);
+                let bytes = host::read(&path)?.filter(|bytes| Digest::of(bytes) == entry.record);
+                if bytes.is_some_and(|bytes| host::is_newer(&bytes)) {
+                    warnings.push(generation::newer(inspection, path.as_str()));
+                    return Ok(());
+                }
+                inspection.embedded(name, entry)?;
+                // What an update wrote over is compared with what the update brought.
+                let written = host_files::written(self.host, name)?.map(|it| it.files).unwrap_or_default();
+                let over = |path: &str| written.contains_key(Utf8Path::new(path.trim_start_matches('/')));
+                inspection.findings.retain(|finding| !over(&finding.path));
+                Ok(())
+            })?;
             if checked.state == State::Damaged && self.mode == Mode::Repair {
                 checked.cant_be_repaired(&format!(
                     "{} belongs to the host image; deploy or compose that again",
@@ -97,8 +111,8 @@ impl Verifying<'_> {
     /// None for one that was forgotten meanwhile.
     fn generation(&self, name: &GenerationName) -> Result<Option<Checked>> {
         let look = || {
-            self.look(What::Generation(name.clone()), Some(&name.container), |inspection| {
-                generation::inspect(self.host, name, inspection)
+            self.look(What::Generation(name.clone()), Some(&name.container), |inspection, warnings| {
+                generation::inspect(self.host, name, inspection, warnings)
             })
         };
         let first = look()?;
@@ -116,7 +130,13 @@ impl Verifying<'_> {
                 checked.cant_be_repaired(&format!("{error:#}"));
                 break;
             }
-            checked = look()?.after(checked);
+            let again = look()?;
+            let is_over = again.is_as(&checked);
+            checked = again.after(checked);
+            if is_over {
+                checked.cant_be_repaired("the store keeps it as it is");
+                break;
+            }
         }
         Ok(Some(checked))
     }
@@ -132,7 +152,7 @@ impl Verifying<'_> {
         };
         let path = format!("/{}/{name}", place::ACTIVE_DIR);
         let what = What::Link(name.clone());
-        let mut checked = self.look(what, Some(name), |inspection| {
+        let mut checked = self.look(what, Some(name), |inspection, _| {
             inspection.find(&path, message);
             Ok(())
         })?;
@@ -149,17 +169,17 @@ impl Verifying<'_> {
         &self,
         what: What,
         container: Option<&ContainerName>,
-        inspect: impl FnOnce(&mut Inspection<'_>) -> Result<()>,
+        inspect: impl FnOnce(&mut Inspection<'_>, &mut Vec<Finding>) -> Result<()>,
     ) -> Result<Checked> {
-        let mut findings: Vec<Finding> = Vec::new();
+        let (mut findings, mut warnings): (Vec<Finding>, Vec<Finding>) = Default::default();
         let mut inspection =
             Inspection { ground: self.host, container, interrupt: self.interrupt, findings: &mut findings };
-        let looked = inspect(&mut inspection);
+        let looked = inspect(&mut inspection, &mut warnings);
         self.interrupt.check()?;
         if let Err(error) = looked {
             let path = what.path(self.host);
             inspection.find(Utf8Path::new("/").join(path).as_str(), format!("can't be looked at: {error:#}"));
         }
-        Ok(Checked::new(what, self.host, findings))
+        Ok(Checked::new(what, self.host, findings, warnings))
     }
 }

@@ -274,3 +274,96 @@ fn a_bundle_that_something_runs_from_stays_whoever_that_is() {
     drop(directory);
     bench.verify("web --repair").expect_ok();
 }
+
+#[test]
+fn what_lies_in_etc_is_what_the_store_keeps_and_a_newer_sysctrs_is_left_alone() {
+    let version = version("1").host_file("/etc/containers/web.conf", "conf 1");
+    let desk = Desk::new(&[version], 1);
+    desk.sysctr(&[], "update web --image oci:/images/1").expect_ok();
+    let etc = |path: &str| desk.etc(0).join("atomic/web.1").join(path);
+    let verify = |arguments: &str| desk.sysctr(&[], &format!("verify --format json {arguments}"));
+    let whole = Listing::of(&etc(""));
+    let mode = |path: &str, mode| {
+        fs::set_permissions(etc(path), fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    verify("web").expect_ok();
+
+    // Who may write, and what says which host files there are.
+    mode("units", 0o777);
+    mode("generation.json", 0o666);
+    replace(&etc("host-files.json"), |bytes| bytes.push(b' '));
+    fs::write(etc("trial.json"), "{").expect("a flag");
+    let report = verify("web").expect_code(1).json();
+    let home = "/etc/containers/atomic/web.1";
+    let expected = ["units", "generation.json", "host-files.json", "trial.json"];
+    assert_eq!(paths(&report), expected.map(|it| format!("{home}/{it}")).into());
+    // What this program does not know stays.
+    fs::create_dir_all(etc("later/below")).expect("a directory");
+    fs::write(etc("later/below/file"), "later").expect("a file");
+    verify("web --repair").expect_ok();
+    assert_eq!(fs::read_to_string(etc("later/below/file")).ok().as_deref(), Some("later"));
+    fs::remove_dir_all(etc("later")).expect("a directory");
+    Listing::of(&etc("")).expect_same(&whole, Mtimes::None);
+
+    // What only says that it is newer is damage; a trial of a newer one is not.
+    let newer = |bytes: &mut Vec<u8>| *bytes = br#"{"version": 99}"#.to_vec();
+    replace(&etc("generation.json"), newer);
+    assert_eq!(states(&verify("web").expect_code(1).json())[1], (json!(1), json!("damaged")));
+    verify("web --repair").expect_ok();
+    fs::write(etc("trial.json"), r#"{"version": 99}"#).expect("a flag");
+    let report = verify("web --repair").expect_ok().json();
+    assert_eq!(states(&report)[1], (json!(1), json!("intact")));
+    let told = &report["findings"][0];
+    assert_eq!(
+        (&told["severity"], &told["message"]),
+        (&json!("warning"), &json!("made by a newer sysctr, not looked at"))
+    );
+    assert_eq!(fs::read_to_string(etc("trial.json")).ok().as_deref(), Some(r#"{"version": 99}"#));
+}
+
+#[test]
+fn host_files_of_a_bundle_come_from_their_places_and_differ_there_with_a_warning() {
+    let desk = Desk::new(&[version("1").host_file("/etc/containers/web.conf", "conf 1")], 1);
+    desk.sysctr(&[], "update web --image oci:/images/1").expect_ok();
+    let bundled = desk.state().join("var/atomic/web.1/host-files/etc/containers/web.conf");
+    let placed = desk.etc(0).join("web.conf");
+    let verify = |arguments: &str| desk.sysctr(&[], &format!("verify --format json {arguments}"));
+    replace(&bundled, |bytes| bytes.clear());
+    verify("web").expect_code(1);
+    verify("web --repair").expect_ok();
+    assert_eq!(fs::read_to_string(&bundled).ok().as_deref(), Some("conf 1"));
+
+    replace(&placed, |bytes| bytes.clear());
+    let report = verify("web").expect_ok().json();
+    assert_eq!(paths(&report), ["/etc/containers/web.conf".to_owned()].into());
+    assert_eq!(report["findings"][0]["severity"], "warning");
+
+    // Nobody has it any more.
+    replace(&bundled, |bytes| bytes.clear());
+    let report = verify("web --repair").expect_code(1).json();
+    let told = report["findings"].to_string();
+    assert!(
+        told.contains(
+            "can't be repaired: /var/lib/containers/atomic/web.1/host-files/etc/containers/web.conf"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("the store does not have that"), "{told}");
+}
+
+#[test]
+fn objects_of_a_generations_own_files_are_looked_at() {
+    let bench = Bench::new();
+    let repo = bench.desk.state().join("var/atomic/.repo");
+    let checksum = |path: &str| {
+        let listed = sysctr_tests::Command::new("ostree").arg(format!("--repo={}", repo.display()));
+        let listed = listed.args(["ls", "-C", "sysctr/web.1.files", path]).run().expect_ok().stdout();
+        listed.split_whitespace().find(|word| word.len() == 64).expect("a checksum").to_owned()
+    };
+    let object = checksum("/bundle/config.json");
+    fs::remove_file(repo.join("objects").join(&object[..2]).join(format!("{}.file", &object[2..])))
+        .expect("an object");
+    let report = bench.desk.sysctr(&[], "images verify --format json").expect_code(1).json();
+    assert_eq!(report["faults"][0]["fault"], "missing", "{report}");
+    assert_eq!(report["hit"][0]["generations"], json!(["web.1"]), "{report}");
+}

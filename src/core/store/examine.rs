@@ -43,7 +43,8 @@ impl OwnRepo {
     /// Reads every file object that a tree needs, and tells those that are not what their names say.
     ///
     /// # Errors
-    /// When the object of a directory is missing or broken (then nothing is known of what it holds), or the user interrupts.
+    /// When the object of a directory is missing or broken (then nothing is known of what it holds), the disk can't be read, or
+    /// the user interrupts.
     pub fn examine(&self, root: DirRef, interrupt: &Interrupt) -> Result<Vec<Damaged>> {
         let mut files = BTreeMap::new();
         self.files(root, Utf8Path::new(""), &mut files)?;
@@ -56,6 +57,11 @@ impl OwnRepo {
                 Ok(None) => "is missing".to_owned(),
                 Err(error) => {
                     interrupt.check()?;
+                    // A disk that fails tells nothing of what it holds.
+                    if error.chain().any(|cause| cause.is::<Errno>() || cause.is::<std::io::Error>()) {
+                        let object = self.object_path(&checksum);
+                        return Err(error).with_context(|| format!("reading object {object}"));
+                    }
                     format!("can't be read: {error:#}")
                 }
             };
@@ -115,7 +121,7 @@ impl OwnRepo {
     /// update that needs it fetches it again. Files that share it with a checkout stay there.
     ///
     /// # Errors
-    /// When the store can't be written. Then the object is what it was, or missing.
+    /// When the store or a place of its bytes can't be read, or the store not be written. Then the object is what it was.
     pub fn mend(
         &self,
         checksum: &Digest,
@@ -127,16 +133,43 @@ impl OwnRepo {
         let mending = || format!("mending object {} of the store {}", checksum.hex(), self.path());
         let source = self.source(checksum, stat, wanted, interrupt).with_context(mending)?;
         let objects = self.begin()?;
-        let path = loose_path(RepoMode::Bare, checksum, ObjectKind::File);
-        match rustix::fs::unlinkat(&self.objects()?, &*path, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error).with_context(mending),
-        }
-        let Some(source) = source else { return Ok(Mended::TakenOut) };
-        source.stage(&objects, stat).with_context(mending)?;
+        let Some(source) = source else {
+            let path = loose_path(RepoMode::Bare, checksum, ObjectKind::File);
+            return match rustix::fs::unlinkat(&self.objects()?, &*path, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => Ok(Mended::TakenOut),
+                Err(error) => Err(error).with_context(mending),
+            };
+        };
+        // Aside first: an object that is there is not staged.
+        let aside = self.put_aside(checksum).with_context(mending)?;
         // What the source was replaced by meanwhile has another checksum, so that this one was never staged.
-        objects.publish(&[(*checksum, ObjectKind::File)].into(), Durability::Synced).with_context(mending)?;
+        let published = source
+            .stage(&objects, stat)
+            .and_then(|_| objects.publish(&[(*checksum, ObjectKind::File)].into(), Durability::Synced));
+        if let Some(aside) = aside {
+            match published {
+                Ok(_) => rustix::fs::unlinkat(self.dir(), &*aside, AtFlags::empty()).unwrap_or_default(),
+                Err(_) => self.put_back(checksum, &aside).unwrap_or_default(),
+            }
+        }
+        published.with_context(mending)?;
         Ok(Mended::Anew)
+    }
+
+    /// Takes an object to `tmp`, which libostree clears after a day; its path there, if there was one.
+    fn put_aside(&self, checksum: &Digest) -> Result<Option<String>> {
+        let path = loose_path(RepoMode::Bare, checksum, ObjectKind::File);
+        let aside = format!("tmp/damaged-{}", checksum.hex());
+        match rustix::fs::renameat(&self.objects()?, &*path, self.dir(), &*aside) {
+            Ok(()) => Ok(Some(aside)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).context("putting it aside"),
+        }
+    }
+
+    fn put_back(&self, checksum: &Digest, aside: &str) -> Result<()> {
+        let path = loose_path(RepoMode::Bare, checksum, ObjectKind::File);
+        Ok(rustix::fs::renameat(self.dir(), aside, &self.objects()?, &*path)?)
     }
 
     /// The first place with the bytes that make this checksum.
@@ -156,14 +189,19 @@ impl OwnRepo {
         };
         for candidate in [self.object_path(checksum)].iter().chain(candidates) {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let Ok(file) = rustix::fs::open(candidate.as_std_path(), flags, Mode::empty()) else { continue };
-            let file = File::from(file);
-            if !file.metadata().is_ok_and(|found| found.is_file()) {
+            let reading = || format!("reading {candidate}");
+            let file = match rustix::fs::open(candidate.as_std_path(), flags, Mode::empty()) {
+                Ok(file) => File::from(file),
+                // Nothing, a link, or a socket.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => continue,
+                Err(error) => return Err(error).with_context(reading),
+            };
+            if !file.metadata().with_context(reading)?.is_file() {
                 continue;
             }
             let found = checksum_of(stat, file.try_clone()?, interrupt);
             interrupt.check()?;
-            if found.is_ok_and(|found| found == *checksum) {
+            if found.with_context(reading)? == *checksum {
                 return Ok(Some(Source::File(file)));
             }
         }

@@ -47,6 +47,10 @@ impl Shelf {
         self.repo.mend(&damaged.checksum, &stat(None), wanted, &Interrupt::default(), &lock).unwrap()
     }
 
+    fn name_of(&self, text: &str) -> String {
+        file_checksum(&stat(None), FileKind::Regular, text.as_bytes()).hex()
+    }
+
     fn object(&self, text: &str) -> Utf8PathBuf {
         self.repo.object_path(&file_checksum(&stat(None), FileKind::Regular, text.as_bytes()))
     }
@@ -56,10 +60,27 @@ impl Shelf {
 fn what_is_kept_reads_back() {
     let Some(shelf) = shelf() else { return };
     assert_eq!(shelf.damaged(), []);
-    assert_eq!(shelf.repo.kept(shelf.root, None).unwrap(), files());
+    assert_eq!(shelf.repo.kept(shelf.root).unwrap(), files());
     fs::write(shelf.object("one"), "won").unwrap();
-    let error = format!("{:#}", shelf.repo.kept(shelf.root, None).unwrap_err());
+    let error = format!("{:#}", shelf.repo.kept(shelf.root).unwrap_err());
     assert!(error.ends_with("it is broken"), "{error}");
+}
+
+#[test]
+fn what_was_kept_under_another_label_reads_back() {
+    let Some(shelf) = shelf() else { return };
+    let objects = shelf.repo.begin().unwrap();
+    let label = &b"system_u:object_r:old_t:s0"[..];
+    // Where the kernel knows no labels, the attribute can't be written, and the names alone are looked at.
+    let staged = match stage(&objects, &files(), Some(label)) {
+        Ok(staged) => staged,
+        Err(error) => panic!("{error:#}"),
+    };
+    let (root, lock) = (staged.root, shelf.repo.no_pruning().unwrap());
+    shelf.repo.publish(&objects, staged, "web.2.files", &lock).unwrap();
+    assert_eq!(shelf.repo.label(root).unwrap().as_deref(), Some(label));
+    assert_eq!(shelf.repo.kept(root).unwrap(), files());
+    assert_eq!(shelf.repo.label(shelf.root).unwrap(), None);
 }
 
 #[test]
@@ -90,4 +111,27 @@ fn a_link_is_made_anew_from_its_text() {
     assert_eq!(shelf.damaged()[0].0, "etc/units/c");
     assert_eq!(shelf.mend(&Wanted::Link("../x".into())), Mended::Anew);
     assert_eq!(shelf.damaged(), []);
+}
+
+#[test]
+fn an_object_that_cant_be_made_anew_stays_as_it_was() {
+    let Some(shelf) = shelf() else { return };
+    let object = shelf.object("one");
+    fs::write(&object, "won").unwrap();
+    fs::write(&shelf.elsewhere, "one").unwrap();
+    // Where objects are published, something is in the way.
+    let blocked = shelf.repo.path().join("tmp").join(format!("damaged-{}", shelf.name_of("one")));
+    fs::create_dir(&blocked).unwrap();
+    let checksum = file_checksum(&stat(None), FileKind::Regular, b"one");
+    let lock = shelf.repo.no_pruning().unwrap();
+    let wanted = Wanted::File(vec![shelf.elsewhere.clone()]);
+    shelf.repo.mend(&checksum, &stat(None), &wanted, &Interrupt::default(), &lock).unwrap_err();
+    assert_eq!(fs::read_to_string(&object).unwrap(), "won");
+    fs::remove_dir(&blocked).unwrap();
+    // A place that can't be read is no place without the bytes.
+    let loop_ = shelf.elsewhere.with_file_name("x".repeat(300));
+    let wanted = Wanted::File(vec![loop_]);
+    let error = shelf.repo.mend(&checksum, &stat(None), &wanted, &Interrupt::default(), &lock).unwrap_err();
+    assert!(format!("{error:#}").contains("File name too long"), "{error:#}");
+    assert_eq!(fs::read_to_string(&object).unwrap(), "won");
 }

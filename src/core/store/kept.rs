@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::object::{DirRef, DirTree, FileKind, ObjectKind, dirmeta, file_checksum, labelled};
+use super::object::{DirRef, DirTree, FileKind, ObjectKind, dirmeta, file_checksum, labelled, read_dirmeta};
 use super::own_repo::OwnRepo;
 use super::repo::{Objects, RepoMode, loose_path};
 use super::tree::StagedTree;
@@ -81,10 +81,21 @@ impl OwnRepo {
     ///
     /// # Errors
     /// When an object is missing or broken.
-    pub fn kept(&self, root: DirRef, label: Option<&[u8]>) -> Result<KeptFiles> {
-        let mut files = KeptFiles::new();
-        self.read_kept(root, Utf8Path::new(""), label, &mut files)?;
+    pub fn kept(&self, root: DirRef) -> Result<KeptFiles> {
+        let (mut files, label) = (KeptFiles::new(), self.label(root)?);
+        self.read_kept(root, Utf8Path::new(""), label.as_deref(), &mut files)?;
         Ok(files)
+    }
+
+    /// The SELinux label that everything in a commit was given, without a NUL: the policy's of that day, which may have
+    /// another one by now.
+    ///
+    /// # Errors
+    /// When the object of its root's metadata is missing or broken.
+    pub fn label(&self, root: DirRef) -> Result<Option<Vec<u8>>> {
+        let meta = read_dirmeta(&self.needed(&root.meta, ObjectKind::DirMeta)?)?;
+        let label = meta.xattrs.and_then(|xattrs| xattrs.get(&b"security.selinux"[..]).cloned());
+        Ok(label.map(|value| value.strip_suffix(b"\0").unwrap_or(&value).to_vec()))
     }
 
     fn read_kept(

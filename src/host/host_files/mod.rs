@@ -23,7 +23,7 @@ use crate::active::host::{self, Host};
 use crate::durable::{self, sync_dir, write_synced};
 
 use node::Label;
-pub use node::set;
+pub use node::{copy_to, look, plain, set};
 use plan::{Plan, Step};
 
 /// What an admin has otherwise, and so stays: paths relative to the host's root.
@@ -191,13 +191,19 @@ impl Place {
 }
 
 /// What updates of a container wrote, if anything.
-fn written(host: &Host, name: &ContainerName) -> Result<Option<Written>> {
+///
+/// # Errors
+/// When it can't be read.
+pub fn written(host: &Host, name: &ContainerName) -> Result<Option<Written>> {
     let path = host.path(place::written_dir(name)).join(place::WRITTEN_JSON);
     host::read(&path)?.map(|bytes| record::from_json(&bytes, path.as_str())).transpose()
 }
 
 /// What a generation has on the host, if anything.
-fn wanted(host: &Host, generation: &GenerationName) -> Result<Option<HostFiles>> {
+///
+/// # Errors
+/// When it can't be read.
+pub fn wanted(host: &Host, generation: &GenerationName) -> Result<Option<HostFiles>> {
     let path = host.generation_dir(generation).join(place::HOST_FILES_JSON);
     host::read(&path)?.map(|bytes| record::from_json(&bytes, path.as_str())).transpose()
 }

@@ -117,6 +117,16 @@ pub fn put(from: &Utf8Path, to: &Utf8Path, label: Label) -> Result<()> {
     sync_parent(to)
 }
 
+/// Puts a copy of the file or link `from` in the place of the file or link `to`, or of nothing; nothing is flushed.
+///
+/// # Errors
+/// When it can't be made; what was there is gone then.
+pub fn copy_to(from: &Utf8Path, to: &Utf8Path) -> Result<()> {
+    durable::remove(to)?;
+    durable::make_parent(to)?;
+    copy::one(from, to).with_context(|| format!("writing {to}"))
+}
+
 fn keep_label(from: &Path, to: &Path) -> Result<()> {
     let mut value = [0; 4096];
     match rustix::fs::lgetxattr(from, LABEL, &mut value[..]) {

@@ -33,8 +33,8 @@ impl Repair<'_> {
         }
         let dump = self.kept(files, &inside(BUNDLE, place::TREE_DUMP))?;
         let expected = dump::unpack(dump, &record.tree.digest)?;
-        let embedded = self.embedded();
-        self.mend(&damaged, |damaged| {
+        let (embedded, label) = (self.embedded(), self.store.label(root)?);
+        self.mend(&damaged, label.as_deref(), |damaged| {
             let path = TreePath::parse(damaged.path.as_str().as_bytes()).ok()?;
             let Some(Node::Leaf(id)) = expected.node(&path) else { return None };
             let leaf = expected.leaf(*id);
@@ -47,7 +47,7 @@ impl Repair<'_> {
                     Wanted::File(places)
                 }
             };
-            Some((labelled(leaf.stat(), self.label), wanted))
+            Some((labelled(leaf.stat(), label.as_deref()), wanted))
         })?;
         Ok(root)
     }
@@ -55,7 +55,8 @@ impl Repair<'_> {
     /// Lets what the store keeps of our files be whole.
     pub(super) fn make_files_whole(&self, root: DirRef) -> Result<()> {
         let damaged = self.store.examine(root, self.interrupt)?;
-        self.mend(&damaged, |damaged| {
+        let label = self.store.label(root)?;
+        self.mend(&damaged, label.as_deref(), |damaged| {
             let bundle = self.host.generations_dir().join(self.name.to_string());
             let homes = [(BUNDLE, bundle), (ETC, self.host.generation_dir(self.name))];
             let place = homes
@@ -65,16 +66,21 @@ impl Repair<'_> {
                 Ok(text) => Wanted::Link(text.into_os_string().into_string().ok()?),
                 Err(_) => Wanted::File(vec![place]),
             };
-            Some((kept::stat(self.label), wanted))
+            Some((kept::stat(label.as_deref()), wanted))
         })
     }
 
-    fn mend(&self, all: &[Damaged], should: impl Fn(&Damaged) -> Option<Should>) -> Result<()> {
+    fn mend(
+        &self,
+        all: &[Damaged],
+        label: Option<&[u8]>,
+        should: impl Fn(&Damaged) -> Option<Should>,
+    ) -> Result<()> {
         let lock = self.store.no_pruning()?;
         let mut lost = Vec::new();
         for damaged in all {
             let (stat, wanted) = should(damaged)
-                .unwrap_or_else(|| (labelled(&Stat::implied(0), self.label), Wanted::File(Vec::new())));
+                .unwrap_or_else(|| (labelled(&Stat::implied(0), label), Wanted::File(Vec::new())));
             match self.store.mend(&damaged.checksum, &stat, &wanted, self.interrupt, &lock)? {
                 Mended::Anew => {}
                 Mended::TakenOut => lost.push(damaged),

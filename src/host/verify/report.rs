@@ -120,13 +120,14 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// By what was found.
-    pub fn new(what: What, host: &Host, findings: Vec<Finding>) -> Self {
+    /// By what was found, and what is worth a look.
+    pub fn new(what: What, host: &Host, findings: Vec<Finding>, warnings: Vec<Finding>) -> Self {
         let admins =
             |finding: &Finding| matches!(what, What::Embedded(_)) && finding.path.starts_with("/etc/");
         let findings: Vec<_> = findings
             .into_iter()
             .map(|finding| (if admins(&finding) { Severity::Warning } else { Severity::Error }, finding))
+            .chain(warnings.into_iter().map(|finding| (Severity::Warning, finding)))
             .collect();
         let damaged = findings.iter().any(|(severity, _)| *severity == Severity::Error);
         let state = if damaged { State::Damaged } else { State::Intact };
@@ -146,7 +147,13 @@ impl Checked {
     /// The parts of a generation that differ.
     pub fn parts(&self) -> BTreeSet<Part> {
         let part = |path: &str| if path.starts_with("/etc/") { Part::Etc } else { Part::Bundle };
-        self.findings.iter().map(|(_, finding)| part(&finding.path)).collect()
+        let damage = self.findings.iter().filter(|(severity, _)| *severity == Severity::Error);
+        damage.map(|(_, finding)| part(&finding.path)).collect()
+    }
+
+    /// Whether the same was found.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.findings == other.findings
     }
 
     /// The same after a repair: what was found before stays told.
@@ -154,7 +161,9 @@ impl Checked {
         match self.state {
             State::Intact => Self { state: State::Repaired, ..before },
             State::Damaged | State::Repaired => {
-                self.findings.extend(before.findings);
+                let gone = before.findings.into_iter().filter(|it| !self.findings.contains(it));
+                let gone: Vec<_> = gone.collect();
+                self.findings.extend(gone);
                 self
             }
         }
