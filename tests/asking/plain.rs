@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::{Value, json};
 use sysctr_tests::{Command, Compose, Crafted, Layer, Output, Root, crafted};
 
-use crate::bench::version;
+use crate::bench::{Version, version};
 use crate::desk::Desk;
 
 /// A configuration of an image made for Project Atomic, with a value that the host's admin may set.
@@ -21,11 +21,15 @@ struct Plain {
 impl Plain {
     /// Embeds `web`, and `old`, which has a template.
     fn new() -> Self {
+        Self::of(&version("1"))
+    }
+
+    fn of(web: &Version) -> Self {
         let root = Root::debian();
         let manifest = "group = 'g'\n[[container]]\nname = 'web'\nimage = 'oci:web'\n\
             [[container]]\nname = 'old'\nimage = 'oci:old'\nset = { WORD = 'true' }\n";
         let compose = Compose::into(&root).manifest(manifest).add_launcher();
-        let web = version("1").crafted();
+        let web = web.crafted();
         let busybox = fs::read("/bin/busybox").expect("busybox-static is installed");
         let layer = Layer::new()
             .dir("exports")
@@ -98,6 +102,24 @@ fn what_the_host_image_has_is_verified_and_can_only_come_with_it() {
         message,
         "can't be repaired: /usr/lib/containers/atomic/web belongs to the host image; deploy or compose that again"
     );
+}
+
+#[test]
+fn what_an_update_wrote_over_is_no_damage_of_the_host_image() {
+    let plain = Plain::of(&version("1").host_file("/usr/share/web.conf", "conf 1"));
+    let two = version("2").host_file("/usr/share/web.conf", "conf 2");
+    crafted::write(&two.crafted().layout(), &plain.root.join("two"));
+    plain.sysctr("verify web").expect_ok();
+    plain.sysctr("update web --image oci:/two").expect_ok();
+    let conf = plain.root.join("usr/share/web.conf");
+    assert_eq!(fs::read_to_string(&conf).ok().as_deref(), Some("conf 2"));
+    let report = plain.sysctr("verify --format json web").expect_ok().json();
+    assert_eq!(report["findings"], json!([]));
+    // Of the update it is told.
+    fs::write(&conf, "conf 3").expect("a file");
+    let report = plain.sysctr("verify --format json web").expect_ok().json();
+    assert_eq!(told(&report), [("warning", "/usr/share/web.conf", "differs from the record")]);
+    assert_eq!(report["findings"][0]["generation"], 1);
 }
 
 #[test]
