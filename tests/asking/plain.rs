@@ -26,7 +26,7 @@ impl Plain {
 
     fn of(web: &Version) -> Self {
         let root = Root::debian();
-        let manifest = "group = 'g'\n[[container]]\nname = 'web'\nimage = 'oci:web'\n\
+        let manifest = "group = 'g'\n[[container]]\nname = 'web'\nimage = 'oci:web'\nrun = { read_only = false }\n\
             [[container]]\nname = 'old'\nimage = 'oci:old'\nset = { WORD = 'true' }\n";
         let compose = Compose::into(&root).manifest(manifest).add_launcher();
         let web = web.crafted();
@@ -120,6 +120,12 @@ fn what_an_update_wrote_over_is_no_damage_of_the_host_image() {
     let report = plain.sysctr("verify --format json web").expect_ok().json();
     assert_eq!(told(&report), [("warning", "/usr/share/web.conf", "differs from the record")]);
     assert_eq!(report["findings"][0]["generation"], 1);
+    // The root of an update is closed, whatever its settings say, and so is that of the next one.
+    crafted::write(&version("3").crafted().layout(), &plain.root.join("three"));
+    plain.sysctr("update web --image oci:/three --download-only").expect_ok();
+    let checked = plain.sysctr("update web --image oci:/three --check --format json").expect_ok().json();
+    let checked = &checked["containers"][0];
+    assert_eq!((&checked["privileges_known"], &checked["privileges_gained"]), (&json!(true), &json!([])));
 }
 
 #[test]

@@ -77,14 +77,14 @@ fn around(
         inspection.rights(&home.join(file), 0o644)?;
     }
     let path = home.join(place::HOST_FILES_JSON);
-    match kept {
-        Some(kept) => {
-            if !same(host, &path, kept.get(&kept::inside(kept::ETC, place::HOST_FILES_JSON)))? {
-                inspection.find(&format!("/{path}"), DIFFERS);
-            }
-        }
-        None if host.probe(&path)? != Found::Nothing => drop(document::<HostFiles>(inspection, &path)?),
-        None => {}
+    let is_right = match kept {
+        Some(kept) => same(host, &path, kept.get(&kept::inside(kept::ETC, place::HOST_FILES_JSON)))?,
+        None => true,
+    };
+    if !is_right {
+        inspection.find(&format!("/{path}"), DIFFERS);
+    } else if kept.is_none() && host.probe(&path)? != Found::Nothing {
+        document::<HostFiles>(inspection, &path)?;
     }
     if let Err(why) = host.described(name) {
         let path = home.join(place::TRIAL_JSON);
