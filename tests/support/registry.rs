@@ -114,7 +114,9 @@ impl Server {
     }
 
     fn push_from(&self, from: &str, name: &str, args: &[&str]) {
-        let mut skopeo = Command::new("skopeo").args(["copy", "-q", "--preserve-digests"]).args(args);
+        let mut skopeo = Command::new("skopeo")
+            .args(["copy", "-q", "--preserve-digests", "--retry-times", "3"])
+            .args(args);
         if self.scheme == "https" {
             skopeo = skopeo.env("SSL_CERT_FILE", self.certificate()).args(["--dest-creds", "it:secret"]);
         } else {
