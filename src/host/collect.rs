@@ -12,6 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::generation::GenerationName;
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
+use sysctr_core::store::inventory::Inventory;
 use sysctr_core::store::own_repo::OwnRepo;
 
 use crate::active;
@@ -90,6 +91,11 @@ pub fn prune(host: &Host) -> Result<Option<String>> {
     let store = host.generations_dir().join(place::STORE);
     if !store.exists() {
         return Ok(None);
+    }
+    if let Some(store) = OwnRepo::open(&store)? {
+        Inventory::of(&store)?
+            .drop_commits()
+            .with_context(|| format!("pruning the store {}", store.path()))?;
     }
     let mut command = Command::new("ostree");
     command.args(["prune", "--refs-only", &format!("--repo={store}")]).stdin(Stdio::null());

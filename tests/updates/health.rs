@@ -98,7 +98,7 @@ fn what_runs_once_is_tried_where_it_remains_and_else_waits_for_its_start() {
     );
     let bench = Bench::new(&[remaining("1", "exit 0")]);
     bench.image(&remaining("2", "exit 0"));
-    bench.image(&remaining("3", "echo why >&2; exit 3"));
+    bench.image(&remaining("3", "echo why; exit 3"));
     let report = bench.boot(&format!(
         "{RAN}{}",
         r#"

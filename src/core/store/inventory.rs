@@ -112,6 +112,22 @@ impl<'a> Inventory<'a> {
         Ok(all)
     }
 
+    /// Removes the commits that no ref names, and waits until that is on disk. What they needed stays, so that whoever removes that
+    /// afterwards and is cut off leaves no commit that lacks something.
+    ///
+    /// # Errors
+    /// When one can't be removed.
+    pub fn drop_commits(&self) -> Result<()> {
+        let named: BTreeSet<_> = self.repo.refs()?.into_values().collect();
+        let commits = self.all()?.into_iter().filter(|(_, kind)| *kind == ObjectKind::Commit);
+        for (commit, kind) in commits.filter(|(commit, _)| !named.contains(commit)) {
+            let path = loose_path(RepoMode::Bare, &commit, kind);
+            let removing = || format!("removing object {path}");
+            rustix::fs::unlinkat(&self.objects, &*path, AtFlags::empty()).with_context(removing)?;
+        }
+        rustix::fs::syncfs(&self.objects).context("flushing the store")
+    }
+
     /// Reads objects whole, and tells what is wrong with them.
     ///
     /// # Errors
