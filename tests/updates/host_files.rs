@@ -19,7 +19,7 @@ fn host_files_come_stay_an_admins_and_go() {
         bench.image(&with_files(answer));
     }
     bench.image(&version("usr").host_file("/usr/share/web.txt", "x"));
-    bench.image(&version("bad").host_file("/etc/web/web.conf", "conf bad\n").ends_with("exit 1"));
+    bench.image(&version("bad").host_file("/etc/web/web.conf", "conf bad\n").ends_with("sleep 0.5; exit 1"));
     bench.image(&version("clash").host_file("/etc/web/web.conf", "conf 1\n"));
     bench.image(&version("own").host_file("/etc/hostname", "x"));
     bench.image(&version("state").host_file("/var/lib/web-state/seed", "other"));
