@@ -12,7 +12,7 @@ use crate::bench::Bench;
 /// It writes its page at its start, with a value that a host can set.
 const SERVE: &str =
     "mkdir -p /run/www; echo version @ $GREETING >/run/www/index.html; exec /usr/sbin/nginx -e stderr";
-const BROKEN: &str = "echo no configuration for $GREETING >&2; exit 3";
+const BROKEN: &str = "echo no configuration for $GREETING >&2; sleep 0.5; exit 3";
 const NGINX: &str = "daemon off; pid /run/nginx.pid; error_log stderr; worker_processes 1; events {} \
     http { access_log off; server { listen 127.0.0.1:8085; root /run/www; } }";
 
