@@ -84,12 +84,26 @@ pub(in crate::store) fn import_with(
 
 /// An image for each name, of these tar streams.
 pub(in crate::store) fn images<const N: usize>(all: [(&str, Vec<&[u8]>); N]) -> (Layout, [ResolvedImage; N]) {
-    let mut layout = Layout::new();
-    let listed: Vec<_> = all.iter().map(|(name, tars)| tagged(layout.image("amd64", tars), name)).collect();
-    layout.index(&listed);
-    layout.write();
+    let layout = written(&all);
     let resolved = all.map(|(name, _)| layout.resolve(&format!("oci:layout:{name}")).unwrap());
     (layout, resolved)
+}
+
+/// A layout with an image for each of `tops`, called by its number: on the `shared` layers, with none or one of its own.
+pub(in crate::store) fn stacked(shared: &[Vec<u8>], tops: &[Option<Vec<u8>>]) -> Layout {
+    let layers = |top| shared.iter().chain(top).map(Vec::as_slice).collect();
+    let all: Vec<_> =
+        tops.iter().enumerate().map(|(number, top)| (number.to_string(), layers(top))).collect();
+    written(&all)
+}
+
+fn written(all: &[(impl AsRef<str>, Vec<&[u8]>)]) -> Layout {
+    let mut layout = Layout::new();
+    let listed: Vec<_> =
+        all.iter().map(|(name, tars)| tagged(layout.image("amd64", tars), name.as_ref())).collect();
+    layout.index(&listed);
+    layout.write();
+    layout
 }
 
 /// Overwrites all layers.
@@ -365,14 +379,7 @@ fn what_is_known_is_what_is_read() {
     let tops = proptest::collection::vec(proptest::option::of(layer()), 2..4);
     let fit = AtomicUsize::new(0);
     let check = |(shared, tops): (Vec<Vec<u8>>, Vec<Option<Vec<u8>>>)| {
-        let (mut layout, known) = (Layout::new(), repo());
-        let image = |layout: &mut Layout, (number, top): (usize, &Option<Vec<u8>>)| {
-            let tars: Vec<_> = shared.iter().chain(top).map(Vec::as_slice).collect();
-            tagged(layout.image("amd64", &tars), &number.to_string())
-        };
-        let listed: Vec<_> = tops.iter().enumerate().map(|top| image(&mut layout, top)).collect();
-        layout.index(&listed);
-        layout.write();
+        let (layout, known) = (stacked(&shared, &tops), repo());
         for number in 0..tops.len() {
             let image = layout.resolve(&format!("oci:layout:{number}")).unwrap();
             let fresh = import(repo().path(), &image, None, LIMITS);

@@ -8,9 +8,9 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 use crate::image::ResolvedImage;
 use crate::image::flatten::flatten;
-use crate::image::testing::{Heard, LIMITS, Layout, Tar, tagged};
+use crate::image::testing::{Heard, LIMITS, Tar};
 use crate::store::contents::ObjectContents;
-use crate::store::layers::tests::{Seen, images, import_with, layer, mend, repo, spoil, store};
+use crate::store::layers::tests::{Seen, images, import_with, layer, mend, repo, spoil, stacked, store};
 use crate::store::listing::Listed;
 
 /// An image's root in a directory of the file system, and its listing.
@@ -114,14 +114,7 @@ fn what_is_copied_is_what_is_read() {
     let tops = proptest::collection::vec(proptest::option::of(layer()), 2..4);
     let fit = AtomicUsize::new(0);
     let check = |(shared, tops): (Vec<Vec<u8>>, Vec<Option<Vec<u8>>>)| {
-        let mut layout = Layout::new();
-        let image = |layout: &mut Layout, (number, top): (usize, &Option<Vec<u8>>)| {
-            let tars: Vec<_> = shared.iter().chain(top).map(Vec::as_slice).collect();
-            tagged(layout.image("amd64", &tars), &number.to_string())
-        };
-        let listed: Vec<_> = tops.iter().enumerate().map(|top| image(&mut layout, top)).collect();
-        layout.index(&listed);
-        layout.write();
+        let layout = stacked(&shared, &tops);
         let resolved = |number: usize| layout.resolve(&format!("oci:layout:{number}")).unwrap();
         let Ok(embedded) = Embedded::of(&resolved(0)) else { return Ok(()) };
         let itself = plain(&resolved(0));
