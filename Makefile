@@ -19,7 +19,7 @@ LAUNCHER := target/$(TRIPLE)/launcher/sysctr
 # It writes zstd of level 3 at most; what only higher ones need stays out, and all but one form of each decoder.
 LAUNCHER_CFLAGS := $(CFLAGS) $(patsubst %,-DZSTD_EXCLUDE_%_BLOCK_COMPRESSOR,GREEDY LAZY LAZY2 BTLAZY2 BTOPT BTULTRA) \
   -DDYNAMIC_BMI2=0 -DHUF_FORCE_DECOMPRESS_X1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT
-# Rust's own linker on this triple can make it a quarter smaller (docs/decisions.md, "Four megabytes").
+# Rust's own linker on this triple knows how to make it smaller (docs/decisions.md, "Four megabytes").
 ifeq ($(TRIPLE),x86_64-unknown-linux-gnu)
 SMALLER := -C link-arg=-Wl,--icf=all,--pack-dyn-relocs=relr,--no-eh-frame-hdr,-T,$(CURDIR)/src/host/no-unwind.ld
 endif
