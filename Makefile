@@ -7,7 +7,11 @@ MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr
 CARGO ?= cargo
-TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+RUSTLIB := $(shell rustc --print sysroot)/lib/rustlib
+# The launcher's: musl where Rust's library for it is installed (docs/decisions.md, "What a start costs").
+MUSL := $(HOST:%-gnu=%-musl)
+TRIPLE ?= $(if $(wildcard $(RUSTLIB)/$(MUSL)/lib),$(MUSL),$(HOST))
 CARGO_HOME_DIR := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
 # No path of the build machine may reach a binary, neither by Rust nor by the C in it.
 REMAP := --remap-path-prefix=$(CARGO_HOME_DIR)=/cargo --remap-path-prefix=$(CURDIR)=/sysctr
@@ -19,9 +23,10 @@ LAUNCHER := target/$(TRIPLE)/launcher/sysctr
 # It writes zstd of level 3 at most; what only higher ones need stays out, and all but one form of each decoder.
 LAUNCHER_CFLAGS := $(CFLAGS) $(patsubst %,-DZSTD_EXCLUDE_%_BLOCK_COMPRESSOR,GREEDY LAZY LAZY2 BTLAZY2 BTOPT BTULTRA) \
   -DDYNAMIC_BMI2=0 -DHUF_FORCE_DECOMPRESS_X1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT
-# Rust's own linker on this triple knows how to make it smaller (docs/decisions.md, "Four megabytes").
-ifeq ($(TRIPLE),x86_64-unknown-linux-gnu)
-SMALLER := -C link-arg=-Wl,--icf=all,--pack-dyn-relocs=relr,--no-eh-frame-hdr,-T,$(CURDIR)/src/host/no-unwind.ld
+# Rust's own linker knows on this machine how to make it smaller (docs/decisions.md, "Four megabytes").
+LINKER := $(wildcard $(RUSTLIB)/x86_64-unknown-linux-gnu/bin/gcc-ld)
+ifneq ($(LINKER),)
+SMALLER := -C link-arg=-B$(LINKER) -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all,--pack-dyn-relocs=relr,--no-eh-frame-hdr,-T,$(CURDIR)/src/host/no-unwind.ld
 endif
 STEP := bash tests/setup/step.sh
 FIXTURES := root hello payload whiteouts odd nginx built many ostree-host hook-images mkosi system-images selinux \
@@ -41,7 +46,7 @@ setup:
 build:
 	@$(STEP) "build sysctr-compose (release)" env RUSTFLAGS="$(REMAP)" \
 	  $(CARGO) build --locked --release $(UNSTRIPPED) -p sysctr-compose
-	@$(STEP) "build sysctr (release, static)" env CFLAGS="$(LAUNCHER_CFLAGS)" \
+	@$(STEP) "build sysctr (release, static, $(TRIPLE))" env CFLAGS="$(LAUNCHER_CFLAGS)" CC_$(subst -,_,$(MUSL))=musl-gcc \
 	  RUSTFLAGS="-C target-feature=+crt-static $(SMALLER) $(REMAP)" \
 	  $(CARGO) build --locked --profile launcher $(UNSTRIPPED) -p sysctr --target $(TRIPLE)
 	@mkdir -p target/dist

@@ -10,14 +10,15 @@ use sysctr_core::name::ContainerName;
 use sysctr_core::record;
 
 mod changing;
+mod starting;
 mod storing;
 
 use crate::active::host::Host;
 use crate::lock::{Lock, Turn};
-use crate::run::Waiting;
 use crate::verify::{Mode, config};
-use crate::{blame, exec, health, host_files, list, logs, run, status, stop, verify};
+use crate::{blame, exec, host_files, list, logs, status, verify};
 pub use changing::Changing;
+pub use starting::Starting;
 
 /// Runs, updates and rolls back the system containers of this host.
 ///
@@ -39,27 +40,9 @@ fn long_version() -> String {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Start a container: become its runtime
-    Run {
-        /// Return when it runs; its process is in /run/sysctr/NAME/pid
-        #[arg(long)]
-        detach: bool,
-        /// Container
-        name: ContainerName,
-    },
-    /// Ask a container to end, and wait until it has
-    Stop {
-        /// Kill it and clear everything that a start left
-        #[arg(long)]
-        force: bool,
-        /// Container
-        name: ContainerName,
-    },
-    /// Wait until a container's health command passes
-    Health {
-        /// Container
-        name: ContainerName,
-    },
+    /// Verbs that units call.
+    #[command(flatten)]
+    Starting(Starting),
     /// Run a program in a container: the running one, or a temporary one of what the next start runs
     Exec {
         /// Container
@@ -176,17 +159,22 @@ impl LinesArgs {
 }
 
 impl Cli {
+    /// The arguments of this process; one that can't be understood ends it, with what is to be said.
+    pub fn of_process() -> Self {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        match Starting::of(&arguments) {
+            Some(verb) => Self { verb: Verb::Starting(verb.unwrap_or_else(|error| error.exit())) },
+            None => Self::parse_from(arguments),
+        }
+    }
+
     /// Does what was asked.
     ///
     /// # Errors
     /// When it could not be done; the message is for the user.
     pub fn act(self) -> Result<()> {
         match self.verb {
-            Verb::Run { detach: true, name } => run::run(&name, Waiting::Detached),
-            Verb::Run { detach: false, name } => run::run(&name, Waiting::Foreground),
-            Verb::Stop { force: true, name } => stop::force(&name),
-            Verb::Stop { force: false, name } => stop::stop(&name),
-            Verb::Health { name } => health::health(&name),
+            Verb::Starting(starting) => starting.act(),
             Verb::Exec { name, command } => exec::exec(&name, &command),
             Verb::List(output) => {
                 let all = list::list()?;

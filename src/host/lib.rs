@@ -52,8 +52,6 @@ mod volumes;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 /// Does what the arguments of this process say.
 pub fn main() -> ExitCode {
     // What is made is for this program to close, not for its caller.
@@ -65,7 +63,7 @@ pub fn main() -> ExitCode {
     {
         return generate();
     }
-    match cli::Cli::parse().act() {
+    match cli::Cli::of_process().act() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
