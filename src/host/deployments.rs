@@ -3,11 +3,10 @@
 //! of ours (the host is rolled back by it, or it is another system's) keeps what it has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxFlags};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 
@@ -101,13 +100,21 @@ fn is_copy(host: &Host, booted: &Utf8Path, other: &Utf8Path) -> Result<bool> {
     if booted.parent() != other.parent() {
         return Ok(false);
     }
-    let born = |root: &Utf8Path| std::fs::metadata(root.join("etc")).and_then(|found| found.created()).ok();
-    let (Some(ours), Some(theirs)) = (born(booted), born(other)) else { return Ok(false) };
-    Ok(theirs > ours && theirs >= UNIX_EPOCH + Duration::from_secs(boot_time(host)?))
+    let (Some(ours), Some(theirs)) = (born(&booted.join("etc")), born(&other.join("etc"))) else {
+        return Ok(false);
+    };
+    Ok(theirs > ours && theirs >= (boot_time(host)?, 0))
+}
+
+/// When an inode was made, in seconds and nanoseconds since 1970. std knows this with glibc only.
+fn born(path: &Utf8Path) -> Option<(i64, u32)> {
+    let found = rustix::fs::statx(CWD, path.as_str(), AtFlags::empty(), StatxFlags::BTIME).ok()?;
+    let told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+    told.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
 }
 
 /// When this boot began, in seconds since 1970 (`proc_stat(5)`).
-fn boot_time(host: &Host) -> Result<u64> {
+fn boot_time(host: &Host) -> Result<i64> {
     let path = host.path("proc/stat");
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let began = text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());

@@ -14,9 +14,11 @@ use crate::durable::{self, sync_dir, write_synced};
 use crate::host_files;
 use crate::make;
 use crate::switch::{Switch, Switched, To, called, require_free, would_run};
-use crate::{active, etc, systemd};
+use crate::systemd::{self, Unit};
+use crate::{active, etc};
 
-/// Switches back to the newest generation below the active one, to what the host image has if there is none, or to `to`.
+/// Switches back to the newest generation below the active one, to what the host image has if there is none, or to `to`, where
+/// nothing changes if that is active.
 ///
 /// # Errors
 /// When it is held, there is nothing to go back to, or that did not become healthy; the container is what it was before.
@@ -37,7 +39,7 @@ pub fn rollback(switch: &Switch<'_>, to: Option<NonZeroU64>) -> Result<(To, Swit
     };
     if let To::Generation(number) = to {
         if host.link(name) == Link::To(number) {
-            bail!("{}: {name}.{number} is what was switched to already", doing());
+            return Ok((to, standing(host, name, number).with_context(doing)?));
         }
         let usable = host.generation(&GenerationName::new(name, number));
         usable.map_err(|why| anyhow::anyhow!("{}: {name}.{number} can't be used: {why}", doing()))?;
@@ -53,6 +55,17 @@ pub fn rollback(switch: &Switch<'_>, to: Option<NonZeroU64>) -> Result<(To, Swit
         bail!("{}: this host embeds none of that name; `sysctr uninstall {name}` removes it", doing());
     }
     Ok((to, switch.to(to).with_context(doing)?))
+}
+
+/// What there is to say of a generation that was switched to already: a rollback whose end nobody saw may be asked for again.
+fn standing(host: &Host, name: &ContainerName, number: NonZeroU64) -> Result<Switched> {
+    let active = active::on(host, name)?;
+    if active.generation != Some(number) {
+        bail!("{name}.{number} is what was switched to, but not what runs; `sysctr status {name}` tells why");
+    }
+    let runs = systemd::is_running() && systemd::unit(name)? == Unit::Up;
+    let started = active::started_bundle(name)?;
+    Ok(if runs && started == Some(active.bundle) { Switched::Running } else { Switched::AtNextStart })
 }
 
 fn before(host: &Host, name: &ContainerName) -> Result<To> {

@@ -215,6 +215,8 @@ fn bad(name: &ContainerName, begun: SystemTime, started: &Output) -> Result<Heal
     let mut why = match result.as_str() {
         // systemd did not even try: it is masked, or something that it needs failed.
         "success" if !started.status.success() => format!("systemd says: {}", complaint(started)),
+        // What it ended with is known until systemd starts it again.
+        "success" if property(name, "NRestarts")? != "0" => "it ended and was started again".to_owned(),
         "success" => "it ended".to_owned(),
         result => format!("its result is {result}"),
     };

@@ -9,9 +9,10 @@ use sysctr_tests::{Command, memory, scratch, soak};
 use crate::bench::version;
 use crate::desk::Desk;
 
-/// Calls that change files or make changes durable; `openat` only where it creates.
-const CALLS: &str = "openat,mkdirat,mkdir,unlinkat,unlink,rmdir,renameat,renameat2,rename,linkat,symlinkat,symlink,fchmod,\
-    fchown,fchmodat,fchownat,utimensat,fsetxattr,lsetxattr,write,pwrite64,ftruncate,fsync,syncfs";
+/// Calls that change files or make changes durable, by the names that glibc and musl give them; those that open only where they
+/// create.
+const CALLS: &str = "openat,open,mkdirat,mkdir,unlinkat,unlink,rmdir,renameat,renameat2,rename,linkat,link,symlinkat,symlink,\
+    fchmod,chmod,fchown,chown,lchown,fchmodat,fchownat,utimensat,fsetxattr,lsetxattr,write,writev,pwrite64,ftruncate,fsync,syncfs";
 /// Of so many calls a run without `SYSCTR_SOAK` takes one.
 pub const SAMPLE: usize = 6;
 
@@ -29,7 +30,7 @@ pub fn calls(desk: &Desk, arguments: &str) -> Vec<(String, usize)> {
         let (Some(thread), Some(name), None) = (words.next(), words.next(), words.next()) else { continue };
         let count = counts.entry((thread.to_owned(), name.to_owned())).or_default();
         *count += 1;
-        if name != "openat" || rest.contains("O_CREAT") {
+        if !matches!(name, "openat" | "open") || rest.contains("O_CREAT") {
             calls.insert((name.to_owned(), *count));
         }
     }
