@@ -9,8 +9,9 @@ use sysctr_core::epoch::Epoch;
 use sysctr_core::image::flatten::{Limits, Odd, flatten};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
-use sysctr_core::placement::{Placement, Planned, Planner, Present};
+use sysctr_core::placement::{Foreseen, Placement, Planned, Planner, Present};
 use sysctr_core::prepare::Without;
+use sysctr_core::record::Record;
 use sysctr_core::settings::AbsolutePath;
 
 use crate::destination::{Change as _, Destination, Idle};
@@ -67,7 +68,11 @@ pub fn compose<D: Destination>(
     decide(request, destination, |mut decision| {
         if decision.is_idle() && destination.idle() == Idle::Nothing {
             destination.keep()?;
-            return decision.finish().map(|(_, report)| report.idle());
+            return decision.finish().map(|(_, report)| report.idle(None));
+        }
+        if let Some(earlier) = decision.stands()? {
+            destination.keep()?;
+            return Ok(decision.kept(earlier));
         }
         decision.foresee_owners(watch)?;
         let change = destination.begin(request.epoch)?;
@@ -182,6 +187,20 @@ impl<'a, D: Destination> Decision<'a, D> {
         self.chosen.is_empty() && self.leaving.is_empty() && !self.planner.changes_launcher()
     }
 
+    /// What the ref names, if that is what would be made of all this: the same base, inputs, launcher and program. Nothing of
+    /// its tree is looked at but the index.
+    fn stands(&self) -> Result<Option<&'a Earlier<'a>>> {
+        let Some(earlier) = self.earlier else { return Ok(None) };
+        let made = &earlier.present.embedded;
+        let chosen = self.chosen.iter().map(|chosen| Foreseen {
+            name: &chosen.container.name,
+            group: chosen.group,
+            inputs: chosen.inputs(),
+        });
+        let stands = self.planner.comes_to(made, chosen) && self.destination.is_made_with(made)?;
+        Ok(stands.then_some(earlier))
+    }
+
     /// Reads the images and decides everything about their containers.
     fn embed(&mut self, shelf: &impl Shelf, watch: &Watch<'_>) -> Result<()> {
         let host = self.destination.host();
@@ -235,16 +254,34 @@ impl<'a, D: Destination> Decision<'a, D> {
     }
 
     fn finish(self) -> Result<(Placement, ComposeReport)> {
-        let Planned { placement, records } = self.planner.finish()?;
-        let touched = |name: &ContainerName| {
-            self.request.manifest.containers.iter().any(|container| container.name == *name)
-        };
-        let mut report = ComposeReport::new(self.present, &records, &placement, &self.warnings, touched);
-        report.tell_images(self.present, &records, |name, signed_by| {
-            self.request.images.signature(name, signed_by)
-        });
-        Ok((placement, report.at(self.destination.whereabouts())))
+        let Self { planner, present, request, warnings, destination, .. } = self;
+        let Planned { placement, records } = planner.finish()?;
+        let report = report(request, present, &records, &placement, &warnings);
+        Ok((placement, report.at(destination.whereabouts())))
     }
+
+    /// What is told when `earlier` stays.
+    fn kept(self, earlier: &Earlier<'_>) -> ComposeReport {
+        let Self { present, request, warnings, destination, .. } = self;
+        let report =
+            report(request, present, &earlier.present.records, &Placement::default(), &warnings);
+        report.at(destination.whereabouts()).idle(Some(earlier.commit.checksum()))
+    }
+}
+
+/// What `placement` does to a target that embeds `present` and will embed `records`.
+fn report(
+    request: &Request<'_>,
+    present: &Present,
+    records: &BTreeMap<ContainerName, Record>,
+    placement: &Placement,
+    warnings: &BTreeMap<ContainerName, Vec<String>>,
+) -> ComposeReport {
+    let touched =
+        |name: &ContainerName| request.manifest.containers.iter().any(|container| container.name == *name);
+    let mut report = ComposeReport::new(present, records, placement, warnings, touched);
+    report.tell_images(present, records, |name, signed_by| request.images.signature(name, signed_by));
+    report
 }
 
 /// Refuses what this kind of host can't keep.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use sysctr_core::epoch::Epoch;
 use sysctr_core::placement::Placement;
+use sysctr_core::record::Embedded;
 use sysctr_core::store::layers::KnownLayers;
 
 use crate::shelf::Shelf;
@@ -36,6 +37,12 @@ pub trait Destination {
 
     /// What is to be written when nothing of the host changes.
     fn idle(&self) -> Idle;
+
+    /// Whether the earlier host is what a change begun here would make if it came to embed this.
+    ///
+    /// # Errors
+    /// When it can't be looked at.
+    fn is_made_with(&self, embedded: &Embedded) -> Result<bool>;
 
     /// Begins a change. What the target makes and no image names gets `epoch` as its time stamp.
     ///
@@ -97,6 +104,10 @@ impl Destination for Sysroot {
         Idle::Nothing
     }
 
+    fn is_made_with(&self, _: &Embedded) -> Result<bool> {
+        Ok(false)
+    }
+
     fn begin(&self, epoch: Epoch) -> Result<Staging<'_>> {
         Sysroot::begin(self, epoch)
     }
@@ -138,6 +149,10 @@ impl Destination for Branch {
 
     fn idle(&self) -> Idle {
         if self.is_at_base() { Idle::Nothing } else { Idle::Host }
+    }
+
+    fn is_made_with(&self, embedded: &Embedded) -> Result<bool> {
+        Branch::is_made_with(self, embedded)
     }
 
     /// No commit keeps time stamps.
@@ -184,6 +199,11 @@ impl Destination for Rollout {
 
     fn idle(&self) -> Idle {
         self.branch().idle()
+    }
+
+    /// Even if the ref names it: it is deployed once more.
+    fn is_made_with(&self, _: &Embedded) -> Result<bool> {
+        Ok(false)
     }
 
     /// No commit keeps time stamps.

@@ -44,11 +44,11 @@ impl ComposeReport {
         Self { commit, ..self }
     }
 
-    /// The same when nothing was to be done: the ref names the base.
+    /// The same when nothing was to be done: the ref names this commit, or the base.
     #[must_use]
-    pub fn idle(mut self) -> Self {
+    pub fn idle(mut self, named: Option<&str>) -> Self {
         if let Some(commit) = &mut self.commit {
-            commit.checksum = Some(commit.base.clone());
+            commit.checksum = Some(named.unwrap_or(&commit.base).to_owned());
             (commit.objects, commit.bytes) = (Some(0), Some(0));
         }
         self

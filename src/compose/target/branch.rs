@@ -7,9 +7,11 @@ use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::digest::Digest;
 use sysctr_core::placement::Policy;
+use sysctr_core::record::Embedded;
 use sysctr_core::store::layers::KnownLayers;
 
-use super::commit::{Commit, Composing, Parent, Revision};
+use super::commit::{Commit, Composing, Message, Parent, Revision};
+use super::revision;
 use super::signing::{Signers, Trust};
 
 /// The name of a ref of this repository: `fedora/x86_64/host`.
@@ -120,13 +122,34 @@ impl Branch {
         self.stood.as_deref() == Some(self.base.checksum())
     }
 
+    /// Whether what the ref names was made from the base and is called as a new commit would be that embeds this.
+    ///
+    /// # Errors
+    /// When a commit can't be read.
+    pub fn is_made_with(&self, embedded: &Embedded) -> Result<bool> {
+        let Some(earlier) = &self.earlier else { return Ok(false) };
+        let Naming { reference, subject, timestamp, signers, .. } = &self.naming;
+        self.base.is_origin_of(
+            earlier,
+            &Message {
+                reference: reference.as_str(),
+                subject: subject.as_deref(),
+                parent: self.parent,
+                previous: self.stood.as_deref(),
+                timestamp: *timestamp,
+                containers: revision::containers(embedded),
+                signers,
+            },
+        )
+    }
+
     /// Signs what the ref names when it stays.
     ///
     /// # Errors
     /// When a key can't be found or used.
     pub fn keep(&self) -> Result<()> {
         let (repo, reference) = (self.base.path(), &self.naming.reference);
-        let signed = self.base.sign(&self.naming.signers);
+        let signed = self.earlier.as_ref().unwrap_or(&self.base).sign(&self.naming.signers);
         signed.with_context(|| format!("signing what ref {reference} of repository {repo} names"))
     }
 

@@ -5,6 +5,7 @@
 
 mod deployments;
 mod objects;
+mod said;
 mod signatures;
 
 use std::cell::RefCell;
@@ -237,39 +238,6 @@ impl Commit {
             glib::VariantTy::new("{sv}").unwrap_or(glib::VariantTy::VARDICT),
             entries,
         )
-    }
-
-    /// Whether `other` is what a new commit with this tree, metadata and time would be. A parent that is only what was there
-    /// before does not count.
-    fn is_said_by(
-        &self,
-        other: &str,
-        root: DirRef,
-        metadata: &Variant,
-        message: &Message<'_>,
-    ) -> Result<bool> {
-        // One that is broken is better written anew.
-        let other = Self::of(self.repo.clone(), &self.path, other.to_owned());
-        let Some(other) = other.ok().filter(|other| !other.partial) else { return Ok(false) };
-        let text = |index: usize| other.object.child_value(index).get::<String>().unwrap_or_default();
-        let parent = other.object.child_value(1);
-        let parent = parent.fixed_array::<u8>().unwrap_or_default();
-        let same_parent = match message.parent {
-            Parent::None => parent.is_empty(),
-            Parent::Previous => true,
-            Parent::Commit(wanted) => parent == wanted.as_bytes(),
-        };
-        let time = message.timestamp.map_or_else(|| self.timestamp(), Ok)?;
-        Ok(other.root == root
-            && other.object.child_value(0) == *metadata
-            && same_parent
-            && (text(3).as_str(), text(4).as_str()) == (message.subject.unwrap_or_default(), "")
-            && other.timestamp()? == time)
-    }
-
-    fn timestamp(&self) -> Result<u64> {
-        let stamp = self.object.child_value(5).get::<u64>().context("its time stamp is no number")?;
-        Ok(u64::from_be(stamp))
     }
 
     fn object_bytes(&self, kind: ostree::ObjectType, checksum: &Digest) -> Result<glib::Bytes> {

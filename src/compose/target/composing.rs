@@ -26,7 +26,7 @@ use super::guard;
 use super::host_tree::{HostTree as _, Unkept};
 use super::labels::{Kind, Labels};
 use super::marks;
-use super::revision::{Revision, Written};
+use super::revision::{self, Revision, Written};
 use super::snapshot::{At, Last, Snapshot};
 use sysctr_core::interrupt::Interrupt;
 
@@ -163,10 +163,7 @@ impl<'a> Composing<'a> {
         };
         let Some(bytes) = bytes else { return Ok(BTreeMap::new()) };
         let embedded: Embedded = from_json(&bytes, place::EMBEDDED_JSON)?;
-        let pair = |(name, entry): (&ContainerName, &sysctr_core::record::EmbeddedContainer)| {
-            (name.to_string(), entry.config.to_string())
-        };
-        Ok(embedded.containers.iter().map(pair).collect())
+        Ok(revision::containers(&embedded))
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a new commit is called, and what became of it.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8PathBuf;
 use sysctr_core::digest::Digest;
+use sysctr_core::record::Embedded;
 use sysctr_core::store::repo::Published;
 
 use super::signing::Signers;
@@ -54,4 +57,10 @@ pub struct Written {
     pub published: Published,
     /// Where it was deployed, relative to the sysroot.
     pub deployment: Option<Utf8PathBuf>,
+}
+
+/// What a commit says of the containers in its tree: name → digest of the image's configuration.
+pub(super) fn containers(embedded: &Embedded) -> BTreeMap<String, String> {
+    let all = embedded.containers.iter();
+    all.map(|(name, entry)| (name.to_string(), entry.config.to_string())).collect()
 }

@@ -17,7 +17,7 @@ use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub use etc::Etc;
-pub use planner::{Clash, Draft, Planned, Planner, Root, boot_clashes, check_group};
+pub use planner::{Clash, Draft, Foreseen, Planned, Planner, Root, boot_clashes, check_group};
 pub use policy::Policy;
 pub use present::Present;
 

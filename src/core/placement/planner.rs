@@ -2,11 +2,13 @@
 
 mod amend;
 mod boot;
+mod foreseen;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use boot::boot_clashes;
+pub use foreseen::Foreseen;
 
 use anyhow::{Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
