@@ -263,8 +263,7 @@ impl<'a, D: Destination> Decision<'a, D> {
     /// What is told when `earlier` stays.
     fn kept(self, earlier: &Earlier<'_>) -> ComposeReport {
         let Self { present, request, warnings, destination, .. } = self;
-        let report =
-            report(request, present, &earlier.present.records, &Placement::default(), &warnings);
+        let report = report(request, present, &earlier.present.records, &Placement::default(), &warnings);
         report.at(destination.whereabouts()).idle(Some(earlier.commit.checksum()))
     }
 }

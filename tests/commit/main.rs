@@ -10,6 +10,7 @@ mod labels;
 mod oracle;
 mod refusals;
 mod signing;
+mod standing;
 mod steps;
 mod verbs;
 

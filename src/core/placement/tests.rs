@@ -1,5 +1,6 @@
 //! The planner against a target that is a map.
 
+mod foreseen;
 mod own;
 mod policy;
 mod shared;
