@@ -124,7 +124,7 @@ tier2: build
 BOOT ?=
 BOOT_TESTS := $(CARGO) test --locked --workspace --features sysctr-tests/boot --no-fail-fast --test machines --
 boot-fixtures:
-	@$(STEP) "fixtures of boots" bash fixtures/make.sh uml boot-bookworm boot-trixie boot-forky boot-kernel hello nginx payload exports-images
+	@$(STEP) "fixtures of boots" bash fixtures/make.sh uml boot-bookworm boot-trixie boot-forky boot-selinux boot-kernel hello nginx payload exports-images
 boot-test: setup
 	@$(MAKE) -j2 build boot-fixtures
 	@$(BOOT_TESTS) --list $(BOOT) | grep ': test$$' >/dev/null || { echo "boot-test: no test is called so: BOOT=$(BOOT)" >&2; exit 1; }

@@ -107,6 +107,54 @@ fn a_killed_payload_is_restarted_and_exit_statuses_are_exact() {
     report.expect_ok();
 }
 
+/// SIGKILL is the images' stop signal here, so to die of it is a good end, but only when somebody stops the unit.
+#[test]
+fn who_is_killed_from_outside_starts_again_whatever_stops_it() {
+    let kill = "stop_signal = 'SIGKILL'";
+    let root = with_payloads(&[
+        ("plain", &format!("run = {{ {kill}, args = ['serve=7001'] }}")),
+        ("told", &format!("unit = {{ notify = true }}\nrun = {{ {kill}, args = ['ready'] }}")),
+        ("abnormal", &format!("unit = {{ restart = 'on-abnormal' }}\nrun = {{ {kill} }}")),
+        ("never", &format!("unit = {{ restart = 'no' }}\nrun = {{ {kill} }}")),
+    ]);
+    let report = Boot::of(&root).run(&script(
+        r#"
+        for unit in plain told abnormal; do
+          wait_for has_state $unit active
+          first=$(inside $unit)
+          kill -KILL $first
+          wait_for restarted $unit 1
+          [ "$(inside $unit)" != "$first" ] || fail "$unit has the same process"
+          systemctl stop $unit || fail "stop of $unit"
+          expect "$unit" "$(is ActiveState $unit) $(is SubState $unit) $(is Result $unit)" "inactive dead success"
+          systemctl start $unit || fail "start of $unit"
+        done
+        wait_for has_state never active
+        kill -KILL $(inside never)
+        wait_for has_state never inactive
+        expect "never" "$(is SubState never) $(is NRestarts never)" "dead 0"
+        "#,
+    ));
+    report.expect_ok();
+}
+
+#[test]
+fn where_the_launcher_cannot_stop_a_container_systemd_sends_its_signal() {
+    let int = "run = { args = ['on:INT=5', 'ignore:TERM'], stop_signal = 'SIGINT' }";
+    let root = with_payloads(&[("int", int)]);
+    let drop_in = root.join("etc/systemd/system/int.service.d");
+    std::fs::create_dir_all(&drop_in).unwrap();
+    std::fs::write(drop_in.join("broken.conf"), "[Service]\nExecStop=\nExecStop=/bin/false\n").unwrap();
+    let report = Boot::of(&root).run(&script(
+        r#"
+        wait_for has_state int active
+        systemctl stop int
+        expect "its end" "$(is ExecMainCode int) $(is ExecMainStatus int)" "1 5"
+        "#,
+    ));
+    report.expect_ok();
+}
+
 #[test]
 fn notify_watchdog_and_a_killed_runtime_are_as_systemd_expects() {
     let root = with_payloads(&[(

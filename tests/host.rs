@@ -1,6 +1,9 @@
 //! The launcher through its binary, with real runtimes, on this machine's cgroups and without systemd.
 
 #[cfg(test)]
+#[path = "host/full.rs"]
+mod full;
+#[cfg(test)]
 #[path = "host/temporary.rs"]
 mod temporary;
 

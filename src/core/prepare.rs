@@ -24,7 +24,7 @@ pub use target::{Kind, Target, Unseen, Without};
 
 /// Counts up whenever equal inputs come to give other bytes. The composer mixes it into a container's `inputs`, so that
 /// a newer composer renders again.
-pub const RENDERING: u32 = 6;
+pub const RENDERING: u32 = 7;
 
 /// What a container is made from. All of it is decided and read; rendering computes only.
 pub struct Input<'a> {
@@ -158,6 +158,7 @@ fn launch(settings: &Settings, mode: LaunchMode, stop_signal: Signal) -> Launch 
         stop_signal,
         stop_timeout: settings.run.stop_timeout.unwrap_or(units::STOP_TIMEOUT),
         health: settings.unit.health.clone(),
+        pids: settings.limits.pids,
         volumes: Vec::new(),
         empty_if_missing: Vec::new(),
         environment_files: settings.unit.environment_files.clone(),

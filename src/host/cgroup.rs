@@ -1,11 +1,16 @@
 //! Where the container's control group goes: below its unit's, so that systemd's limits, accounting and kill reach it.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use sysctr_core::name::ContainerName;
 
 const MOUNT: &str = "/sys/fs/cgroup";
+/// Where the hierarchy with the limits of processes is, of cgroup v1.
+const PIDS: &str = "/sys/fs/cgroup/pids";
+/// `PID_MAX_LIMIT` of 64-bit kernels: `pids.max` takes no more.
+const MOST_PIDS: u64 = 4 << 20;
 /// What holds the groups of containers outside of units, where there is one hierarchy.
 pub const OUTSIDE: &str = "/sys/fs/cgroup/sysctr";
 /// Below the unit: the launcher and then the runtime, since a cgroup with children holds no process of its own
@@ -23,7 +28,10 @@ pub enum Seat {
         cgroup: PathBuf,
     },
     /// In a unit's own cgroup, where cgroup v1 controllers are mounted.
-    LegacyUnit,
+    LegacyUnit {
+        /// The unit's directory in the hierarchy that limits processes, if it has one there.
+        pids: Option<PathBuf>,
+    },
     /// Not in a unit that was made for a container.
     Outside,
 }
@@ -84,7 +92,15 @@ fn seat_in(text: &str, mounted: Mounted, name: &ContainerName, delegated: impl F
     if mounted == Mounted::Legacy {
         let named = path_in(text, "name=systemd").is_some_and(|path| is_unit(path, "/sys/fs/cgroup/systemd"));
         let hybrid = unified.is_some_and(|path| is_unit(path, "/sys/fs/cgroup/unified"));
-        return if named || hybrid { Seat::LegacyUnit } else { Seat::Outside };
+        if !named && !hybrid {
+            return Seat::Outside;
+        }
+        // systemd makes a unit's group in a hierarchy of controllers only where the unit asks something of them.
+        let places = [path_in(text, "name=systemd"), unified];
+        let own = |path: &&str| is_unit(path, PIDS) || *path != "/" && places.contains(&Some(*path));
+        let pids = path_in(text, "pids").filter(own);
+        let pids = pids.map(|path| Path::new(PIDS).join(path.trim_start_matches('/')));
+        return Seat::LegacyUnit { pids };
     }
     let Some(path) = unified else { return Seat::Outside };
     // With DelegateSubgroup=supervisor (systemd 254) we are where we want to be.
@@ -113,6 +129,41 @@ pub fn enter_payload(unit: &Path) -> Result<()> {
     enter_new(&unit.join(PAYLOAD))
 }
 
+/// Lets the container have so many processes and threads, by a group of its own: what takes them all leaves the unit's other
+/// processes room, `sysctr stop` among them (docs/decisions.md, “A limit of processes is the container's own”). This process must
+/// have left the unit's own group. Gives the container's group where the limit is set.
+///
+/// Where the controller is not to be had there is no limit, as systemd has none there.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn limit_payload(seat: &Seat, pids: NonZeroU64) -> Result<Option<PathBuf>> {
+    let unit = match seat {
+        Seat::Unit { cgroup } if enable_pids(cgroup)? => cgroup,
+        Seat::LegacyUnit { pids: Some(unit) } => unit,
+        Seat::Unit { .. } | Seat::LegacyUnit { pids: None } | Seat::Outside => return Ok(None),
+    };
+    let payload = unit.join(PAYLOAD);
+    make(&payload)?;
+    let file = payload.join("pids.max");
+    // systemd takes more than the kernel for “any number”.
+    let limit = pids.get().min(MOST_PIDS).to_string();
+    std::fs::write(&file, &limit).with_context(|| format!("writing {limit} to {}", file.display()))?;
+    Ok(Some(payload))
+}
+
+/// Whether groups below the unit can have limits now (cgroups(7), `cgroup.subtree_control`).
+fn enable_pids(unit: &Path) -> Result<bool> {
+    let file = unit.join("cgroup.controllers");
+    let there = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    if !there.split_ascii_whitespace().any(|controller| controller == "pids") {
+        return Ok(false);
+    }
+    let file = unit.join("cgroup.subtree_control");
+    std::fs::write(&file, "+pids").with_context(|| format!("writing +pids to {}", file.display()))?;
+    Ok(true)
+}
+
 /// At most 100 ms, until PID 1 has nothing to do. After a fork it puts the new process into the unit's own cgroup from its
 /// side too (systemd's exec_spawn), and on a busy machine only after that process has moved, which would undo the move.
 fn let_systemd_finish() {
@@ -133,30 +184,44 @@ fn state(stat: &[u8]) -> Option<u8> {
 
 fn enter_new(directory: &Path) -> Result<()> {
     let_systemd_finish();
+    make(directory)?;
+    enter(directory)
+}
+
+fn make(directory: &Path) -> Result<()> {
     match std::fs::create_dir(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("making cgroup {}", directory.display()))
         }
-        _ => enter(directory),
+        _ => Ok(()),
     }
 }
 
-fn enter(directory: &Path) -> Result<()> {
+/// Moves this process into a group.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn enter(directory: &Path) -> Result<()> {
     std::fs::write(directory.join("cgroup.procs"), "0")
         .with_context(|| format!("entering cgroup {}", directory.display()))
 }
 
-/// Moves this process to where process `pid` is, on cgroup v2; elsewhere it stays.
+/// Moves this process to where process `pid` is, on cgroup v2; elsewhere only under the limit of processes that a container in a
+/// unit has there.
 ///
 /// # Errors
 /// When the process is gone or the kernel refuses.
 pub fn join(pid: i32) -> Result<()> {
     let path = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    match (mounted()?, path_in(&text, "0")) {
-        (Mounted::Unified, Some(cgroup)) => enter(&Path::new(MOUNT).join(cgroup.trim_start_matches('/'))),
-        _ => Ok(()),
-    }
+    let group = match mounted()? {
+        Mounted::Unified => path_in(&text, "0").map(|path| (MOUNT, path)),
+        Mounted::Legacy => {
+            let limited = path_in(&text, "pids").filter(|path| Path::new(path).ends_with(PAYLOAD));
+            limited.map(|path| (PIDS, path))
+        }
+    };
+    group.map_or(Ok(()), |(mount, path)| enter(&Path::new(mount).join(path.trim_start_matches('/'))))
 }
 
 #[cfg(test)]
@@ -200,8 +265,11 @@ mod tests {
     fn seats_where_v1_controllers_are_mounted() {
         let seat = |text: String| seat_of(Mounted::Legacy, &text, &[]);
         let unit = "/system.slice/etcd.service";
-        assert_eq!(seat(format!("4:memory:/\n1:name=systemd:{unit}\n0::{unit}\n")), Seat::LegacyUnit);
-        assert_eq!(seat(format!("4:memory:/\n1:name=systemd:{unit}\n")), Seat::LegacyUnit);
+        let here = |pids: Option<&str>| Seat::LegacyUnit { pids: pids.map(PathBuf::from) };
+        assert_eq!(seat(format!("4:memory:/\n1:name=systemd:{unit}\n0::{unit}\n")), here(None));
+        assert_eq!(seat(format!("5:pids:/system.slice\n1:name=systemd:{unit}\n")), here(None));
+        let group = "/sys/fs/cgroup/pids/system.slice/etcd.service";
+        assert_eq!(seat(format!("5:pids:{unit}\n1:name=systemd:{unit}\n")), here(Some(group)));
         assert_eq!(seat(format!("4:memory:{unit}\n1:name=systemd:/\n0::/\n")), Seat::Outside);
     }
 }

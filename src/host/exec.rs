@@ -123,8 +123,8 @@ fn wait(
             return Ok(status);
         }
         if interrupt.check().is_err() {
-            if let State::Alive { pid, .. } = runtime.state(id)? {
-                stop::end(id, launch, runtime, pid)?;
+            if let Some(payload) = stop::payload(id, runtime)? {
+                stop::end(id, launch, &payload)?;
             }
             return child.wait().context(waiting);
         }

@@ -2,6 +2,7 @@
 
 mod orphan;
 
+use std::num::NonZeroU64;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -51,6 +52,10 @@ pub fn run(name: &ContainerName, waiting: Waiting) -> Result<()> {
     let bundle = bundle(&active, &seat)?;
     let pid_file = run_dir.join("pid");
     let mut command = command(&runtime, &seat)?;
+    if let Some(pids) = active.record.launch.pids {
+        limit(&runtime, &seat, pids)
+            .with_context(|| format!("limiting the processes of container {name}"))?;
+    }
     command.arg("run").arg("--pid-file").arg(&pid_file).arg("--bundle").arg(bundle);
     or_told(name, stamping.executed(&run_dir));
     match (waiting, runtime.kind()) {
@@ -106,6 +111,14 @@ fn bundle(active: &Active, seat: &Seat) -> Result<Utf8PathBuf> {
         None if changes.is_empty() => Ok(active.bundle.clone()),
         None => changes.write(name, &active.bundle, late_bound::config(&active.bundle)?),
         Some(config) => changes.write(name, &active.bundle, config),
+    }
+}
+
+/// runc enters the group by itself. crun leaves groups alone, so it inherits ours: on cgroup v2 this process is there already.
+fn limit(runtime: &Runtime, seat: &Seat, pids: NonZeroU64) -> Result<()> {
+    match (cgroup::limit_payload(seat, pids)?, runtime.kind(), seat) {
+        (Some(group), Kind::Crun, Seat::LegacyUnit { .. }) => cgroup::enter(&group),
+        _ => Ok(()),
     }
 }
 

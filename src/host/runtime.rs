@@ -42,6 +42,15 @@ pub enum State {
     },
 }
 
+/// A container's first process, as its runtime wrote it down when it made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstProcess {
+    /// As this host numbers it.
+    pub pid: i32,
+    /// When it was made, in the ticks of proc_pid_stat(5), `starttime`: another process of the same number has another.
+    pub started: u64,
+}
+
 impl Runtime {
     /// The runtime at `path`. Its file name tells which one it is, links (as alternatives make them) followed;
     /// only for another name its `--version` is asked.
@@ -87,6 +96,19 @@ impl Runtime {
             return Ok(if has_state(name) { State::Stopped } else { State::Absent });
         }
         parse(&output.stdout).with_context(doing)
+    }
+
+    /// The first process by the runtime's own file, which both check against in `kill` as we do: no program is run, so this
+    /// works where the kernel lets none begin. None also where that file is not what we know; ask [`Self::state`] then.
+    pub fn first_process(&self, name: &ContainerName) -> Option<FirstProcess> {
+        let (file, pid, started) = match self.kind {
+            Kind::Runc => ("state.json", "init_process_pid", "init_process_start"),
+            Kind::Crun => ("status", "pid", "process-start-time"),
+        };
+        let text = std::fs::read(Path::new(place::RUNTIME_STATE).join(name.as_str()).join(file)).ok()?;
+        let written: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        let pid = written[pid].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0)?;
+        Some(FirstProcess { pid, started: written[started].as_u64().filter(|ticks| *ticks > 0)? })
     }
 
     /// Clears what is left of a container; `arguments` are those of `delete`. What the runtime complains about

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 
+use crate::payload;
+
 /// In a container's run directory.
 const FILE: &str = "stamps.json";
 /// Later than any host runs, and within what the kernel takes.
@@ -83,15 +85,9 @@ fn now(clock: TimerfdClockId) -> Option<u64> {
 
 /// When a process was made, on the same clock but to a hundredth of a second only; none when it is gone.
 pub fn of_process(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks = payload::started(pid)?;
     let asleep = now(TimerfdClockId::Boottime)?.saturating_sub(now(TimerfdClockId::Monotonic)?);
-    Some(start_ticks(&stat)?.saturating_mul(10_000).saturating_sub(asleep))
-}
-
-/// proc_pid_stat(5): the name stands in brackets and may hold anything; `starttime` is the twentieth field after it, in hundredths
-/// of a second (USER_HZ) since the kernel's start.
-fn start_ticks(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+    Some(ticks.saturating_mul(10_000).saturating_sub(asleep))
 }
 
 #[cfg(test)]
@@ -123,8 +119,6 @@ mod tests {
     fn a_process_began_before_now() {
         let own = of_process(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(own > 0 && own <= now(TimerfdClockId::Monotonic).unwrap());
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
-        assert_eq!(start_ticks(stat), Some(4242));
         assert_eq!(of_process(i32::MAX), None);
     }
 }

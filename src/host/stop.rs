@@ -13,6 +13,7 @@ use crate::runtime::{self, Runtime, State};
 
 /// How long a killed payload may take to be gone: the unit's TimeoutStopSec leaves 5 s beyond the stop time-out.
 const AFTER_KILL: Duration = Duration::from_secs(4);
+const KILL: u8 = 9;
 /// How long a runtime in the foreground may take to clear its own state.
 const OWN_CLEARING: Duration = Duration::from_secs(2);
 
@@ -23,9 +24,9 @@ const OWN_CLEARING: Duration = Duration::from_secs(2);
 pub fn stop(name: &ContainerName) -> Result<()> {
     let record = active::started(name)?;
     let runtime = Runtime::at(&record.runtime)?;
-    let ended = match runtime.state(name)? {
-        State::Alive { pid, .. } => end(name, &record.launch, &runtime, pid),
-        State::Absent | State::Stopped => Ok(()),
+    let ended = match payload(name, &runtime)? {
+        Some(payload) => end(name, &record.launch, &payload),
+        None => Ok(()),
     };
     if record.launch.mode != LaunchMode::Detached {
         leave_to_foreground(name);
@@ -46,37 +47,38 @@ pub fn force(name: &ContainerName) -> Result<()> {
     clear_run_dir(name)
 }
 
-/// Asks a payload to end and waits; kills it when its time is over.
+/// The first process of a container's payload, held; none when it does not run.
 ///
 /// # Errors
-/// When it had to be killed, or the runtime fails.
-pub fn end(name: &ContainerName, launch: &Launch, runtime: &Runtime, pid: i32) -> Result<()> {
-    // Held before the signal is sent: the runtime checks then that the number is still its payload's.
-    let Some(payload) = Payload::open(pid)? else { return Ok(()) };
-    let wait = Duration::from_millis(launch.stop_timeout.as_millis());
-    signal(name, runtime, launch.stop_signal.number(), &payload)?;
-    if payload.ends_within(wait)? {
-        return Ok(());
+/// When the runtime has to be asked and can't be, or the kernel refuses.
+pub fn payload(name: &ContainerName, runtime: &Runtime) -> Result<Option<Payload>> {
+    if let Some(first) = runtime.first_process(name) {
+        return Payload::of(first);
     }
-    signal(name, runtime, 9, &payload)?;
-    let (signal, timeout) = (&launch.stop_signal, launch.stop_timeout);
-    if !payload.ends_within(AFTER_KILL)? {
-        bail!(
-            "stopping container {name}: its process {pid} is there still after SIGKILL; look what it waits for"
-        );
+    match runtime.state(name)? {
+        State::Alive { pid, .. } => Payload::open(pid),
+        State::Absent | State::Stopped => Ok(None),
     }
-    bail!("stopping container {name}: it did not end within {timeout} of {signal} and was killed")
 }
 
-fn signal(name: &ContainerName, runtime: &Runtime, signal: u8, payload: &Payload) -> Result<()> {
-    let doing = || format!("sending signal {signal} to container {name}");
-    let output =
-        runtime.command().args(["kill", name.as_str(), &signal.to_string()]).output().with_context(doing)?;
-    // It may have ended by itself just now.
-    if output.status.success() || payload.ends_within(Duration::ZERO)? {
+/// Asks a payload to end and waits; kills it when its time is over. No program is run for that (docs/decisions.md, “A stop
+/// runs no program”).
+///
+/// # Errors
+/// When it had to be killed, or the kernel refuses.
+pub fn end(name: &ContainerName, launch: &Launch, payload: &Payload) -> Result<()> {
+    let doing = || format!("stopping container {name}");
+    payload.signal(launch.stop_signal.number()).with_context(doing)?;
+    if payload.ends_within(Duration::from_millis(launch.stop_timeout.as_millis()))? {
         return Ok(());
     }
-    bail!("{}: {}", doing(), String::from_utf8_lossy(&output.stderr).trim())
+    payload.signal(KILL).with_context(doing)?;
+    let (signal, timeout) = (&launch.stop_signal, launch.stop_timeout);
+    if !payload.ends_within(AFTER_KILL)? {
+        let pid = payload.pid();
+        bail!("{}: its process {pid} is there still after SIGKILL; look what it waits for", doing());
+    }
+    bail!("{}: it did not end within {timeout} of {signal} and was killed", doing())
 }
 
 /// A runtime in the foreground deletes its state when the payload ends; two that delete at once complain.

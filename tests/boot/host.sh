@@ -40,7 +40,12 @@ mkdir -p "$units/service.d" "$tree/usr/etc/systemd/journald.conf.d"
 printf '[Service]\nTimeoutStartSec=900\nTimeoutStopSec=300\n' >"$units/service.d/boot-test.conf"
 printf '[Journal]\nStorage=persistent\nRateLimitBurst=0\n' >"$tree/usr/etc/systemd/journald.conf.d/boot-test.conf"
 
+labels=(--no-xattrs)
+if [ -e "$tree/usr/etc/selinux/config" ]; then
+  sed -i 's/^SELINUX=.*/SELINUX=enforcing/' "$tree/usr/etc/selinux/config"
+  labels=("--selinux-policy=$tree")
+fi
 ostree --repo="$repo" init --mode=bare
 ostree --repo="$repo" config set core.fsync false
-ostree --repo="$repo" commit --branch=base --tree=dir="$tree" --timestamp=@1700000000 --no-xattrs --bootable \
+ostree --repo="$repo" commit --branch=base --tree=dir="$tree" --timestamp=@1700000000 "${labels[@]}" --bootable \
   --add-metadata-string=ostree.linux="$version" --add-metadata-string=version=1

@@ -125,20 +125,20 @@ enum Essential {
 }
 
 /// A container of the payload.
-fn payload(name: &str, args: &str, more: &str) -> String {
+pub fn payload(name: &str, args: &str, more: &str) -> String {
     let image = Image::payload().in_manifest();
     format!("[[container]]\nname = '{name}'\nimage = '{image}'\nrun.args = [{args}]\n{more}\n")
 }
 
 /// A container of the shell.
-fn shell(name: &str, script: &str, more: &str) -> String {
+pub fn shell(name: &str, script: &str, more: &str) -> String {
     format!(
         "[[container]]\nname = '{name}'\nimage = 'oci:shell'\nrun.args = ['{script}']\nrun.stop_signal = 'SIGKILL'\n{more}\n"
     )
 }
 
 /// A version of the web server that can be updated from the registry in the machine.
-fn web(name: &str, port: u16, answer: &str) -> String {
+pub fn web(name: &str, port: u16, answer: &str) -> String {
     format!(
         "[[container]]\nname = '{name}'\nimage = 'oci:web-{answer}'\nrun.env = {{ PORT = '{port}' }}\n\
          update = 'docker://127.0.0.1:5000/web:stable'\n"
@@ -152,6 +152,16 @@ fn essential(fares: Essential) -> String {
     };
     let health = "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '600s' }";
     shell("essential", script, &format!("unit = {{ essential = true, restart = 'no', {health} }}"))
+}
+
+/// One that has used up its limit as soon as it runs, and whose first process reaps nobody. Once it is full the shell can begin no
+/// process, so all it does then is built into it.
+fn full() -> String {
+    let script = "trap \"echo asked; exit 0\" TERM; sleep 100000 & first=$!; \
+                  (while :; do sleep 100000 & done) 2>/dev/null; sleep 100000 & echo filled; wait $first";
+    format!(
+        "[[container]]\nname = 'full'\nimage = 'oci:shell'\nrun.args = ['{script}']\nrun.stop_signal = 'SIGTERM'\nlimits.pids = 40\n"
+    )
 }
 
 fn first(compose: Compose, kind: HostKind) -> Compose {
@@ -185,6 +195,7 @@ fn first(compose: Compose, kind: HostKind) -> Compose {
             "while :; do sleep 1000; done",
             "limits = { memory = '32M', pids = 64, cpu = '50%' }",
         ),
+        full(),
         payload(
             "denied",
             "'open=/dev/kmsg', 'open=/dev/null'",
@@ -208,7 +219,7 @@ fn second(compose: Compose, kind: HostKind, fares: Essential, answer: &str) -> C
 }
 
 /// With the manifest and images that all have.
-fn made(compose: Compose, kind: HostKind, containers: &[String]) -> Compose {
+pub fn made(compose: Compose, kind: HostKind, containers: &[String]) -> Compose {
     images::shell(&compose.work_dir().join("shell"));
     for answer in ["1", "5", "6"] {
         images::web(answer, &compose.work_dir().join(format!("web-{answer}")));

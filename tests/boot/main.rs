@@ -9,6 +9,7 @@ mod images;
 mod life;
 mod machine;
 mod own_kernel;
+mod selinux;
 
 use life::Life;
 use machine::Runtime;
@@ -48,6 +49,7 @@ macro_rules! on {
             processes_are_in_their_units
             memory_limit_is_obeyed
             process_limit_is_obeyed
+            a_full_container_stops_in_order
             cpu_limit_is_set
             devices_are_closed
             a_stop_leaves_nothing

@@ -80,12 +80,13 @@ fn settings_over_an_own_configuration_and_unit_are_valid_and_run() {
     let unit = Unit::of(&root.path(), "serve");
     for (key, value) in [
         ("MemoryMax", "64M"),
-        ("TasksMax", "20"),
+        ("TasksMax", "148"),
         ("After", "time-sync.target"),
         ("Restart", "always"),
         ("WantedBy", "basic.target"),
         ("TimeoutStopSec", "8s"),
         ("SuccessExitStatus", "137 SIGKILL"),
+        ("KillSignal", "SIGKILL"),
         ("DevicePolicy", "closed"),
     ] {
         assert!(unit.all(key).contains(&value), "{key}={value} in\n{}", unit.text());
@@ -291,7 +292,7 @@ fn a_boot_makes_files_of_the_machine_and_starts_by_own_units() {
         wait_for has_state wanted active
         wait_for fetch 8090
         expect "type" "$(is Type wanted)" forking
-        expect "tasks" "$(is TasksMax wanted)" 50
+        expect "tasks" "$(is TasksMax wanted)" 178
         expect "required by" "$(is RequiredBy wanted)" multi-user.target
         expect "names" "$(is Names also-wanted.service | tr ' ' '\n' | sort | tr '\n' ' ')" "also-wanted.service wanted.service "
         expect "helper" "$(is ActiveState wanted-helper) $(cat /run/helper)" "active helped"

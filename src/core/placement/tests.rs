@@ -94,6 +94,7 @@ fn launch() -> Launch {
         stop_signal: Signal::term(),
         stop_timeout: Duration::from_millis(10_000),
         health: None,
+        pids: None,
         volumes: Vec::new(),
         empty_if_missing: Vec::new(),
         environment_files: Vec::new(),

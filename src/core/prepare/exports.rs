@@ -314,7 +314,8 @@ impl Road<'_> {
         }
         let Some(fitted) = self.rendered.unit.clone() else { return Ok(()) };
         let wishes = units::wishes(&source)?;
-        let over = unit::Overlay { name, settings, wishes: &wishes, devices: &ways.devices };
+        let stop_signal = &prepared.launch.stop_signal;
+        let over = unit::Overlay { name, settings, wishes: &wishes, devices: &ways.devices, stop_signal };
         let unit = unit::overlay(fitted, &over)?;
         prepared.unit = unit.text.into_bytes();
         if brought.service.is_some() {

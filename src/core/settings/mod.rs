@@ -195,7 +195,7 @@ impl From<Volume> for String {
     }
 }
 
-/// `[container.limits]`: properties of the unit (systemd.resource-control(5)).
+/// `[container.limits]`: properties of the unit (systemd.resource-control(5)), but for `pids`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -203,7 +203,7 @@ pub struct Limits {
     /// `MemoryMax=`, for example `"512M"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
-    /// `TasksMax=`.
+    /// How many processes and threads the container may have; the unit's `TasksMax=` is 128 more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<std::num::NonZeroU64>,
     /// `CPUQuota=`, for example `"150%"`.

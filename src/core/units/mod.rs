@@ -17,7 +17,7 @@ use crate::image::ImageConfig;
 use crate::name::ContainerName;
 use crate::record::VolumeSeed;
 use crate::settings::{AbsolutePath, Settings, Signal};
-pub use service::{STOP_TIMEOUT, stop_timeout, success_exit_status};
+pub use service::{STOP_TIMEOUT, forced_restart, kill_signal, stop_timeout, success_exit_status};
 pub use tmpfiles::lines as tmpfiles;
 pub use wishes::{Over, Wish, wishes};
 

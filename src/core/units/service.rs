@@ -2,6 +2,7 @@
 //! "Variables of a unit template").
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
@@ -9,6 +10,7 @@ use tera::{Context, ErrorKind, Tera};
 
 use super::{Source, escape};
 use crate::place;
+use crate::record::BESIDE_PAYLOAD;
 use crate::settings::{Duration, Phase, Restart, Settings, Signal, UnitName};
 
 const TEMPLATE: &str = include_str!("container.service");
@@ -43,6 +45,8 @@ struct Variables {
     required_by: Vec<String>,
     restart: Restart,
     success_exit_status: String,
+    restart_force_exit_status: String,
+    kill_signal: String,
     timeout_start: String,
     timeout_stop: String,
     devices: Vec<String>,
@@ -119,11 +123,16 @@ fn variables(source: &Source<'_>) -> Result<Variables> {
         required_by: if unit.essential { vec!["boot-complete.target".into()] } else { vec![] },
         restart: unit.restart.unwrap_or_default(),
         success_exit_status: success_exit_status(source.stop_signal),
+        restart_force_exit_status: optional(forced_restart(
+            unit.restart.unwrap_or_default().word(),
+            source.stop_signal,
+        )),
+        kill_signal: optional(kill_signal(source.stop_signal)),
         timeout_start: start_timeout(source).to_string(),
         timeout_stop: stop_timeout(settings).to_string(),
         devices: words("run.devices", settings.run.devices.iter().map(|path| path.as_str()))?,
         memory_max: optional(limits.memory.map(|size| size.to_string())),
-        tasks_max: optional(limits.pids.map(|number| number.to_string())),
+        tasks_max: optional(limits.pids.map(tasks_max)),
         cpu_quota: optional(limits.cpu.as_ref().map(|quota| quota.to_string())),
         credentials: credentials(source)?,
         health: unit.health.is_some(),
@@ -136,6 +145,29 @@ fn variables(source: &Source<'_>) -> Result<Variables> {
 pub fn success_exit_status(stop: &Signal) -> String {
     let code = 128 + u16::from(stop.number());
     if *stop == Signal::kill() { format!("{code} {stop}") } else { code.to_string() }
+}
+
+/// What must be followed by a restart although [`success_exit_status`] has it, by the unit's `Restart=`: a SIGKILL that
+/// `systemctl stop` did not ask for. After a stop systemd restarts nothing, whatever this says (systemd.service(5), `Restart=`).
+pub fn forced_restart(restart: &str, stop: &Signal) -> Option<String> {
+    match restart {
+        _ if *stop != Signal::kill() => None,
+        "on-failure" => Some(success_exit_status(stop)),
+        // These look at signals only.
+        "on-abnormal" | "on-abort" => Some(stop.to_string()),
+        _ => None,
+    }
+}
+
+/// `KillSignal=`, where it is not systemd's own default: what systemd sends to the payload when `ExecStop=` could not.
+pub fn kill_signal(stop: &Signal) -> Option<String> {
+    (*stop != Signal::term()).then(|| stop.to_string())
+}
+
+/// The unit's `TasksMax=` for a container that may have so many: who stops it must be able to begin when it has them all
+/// (docs/decisions.md, “A limit of processes is the container's own”).
+pub(super) fn tasks_max(pids: NonZeroU64) -> String {
+    pids.get().saturating_add(BESIDE_PAYLOAD).to_string()
 }
 
 /// Where in the boot a unit starts.

@@ -113,6 +113,8 @@ impl List {
         if run.stop_signal.is_some() {
             let status = service::success_exit_status(source.stop_signal);
             self.say("run.stop_signal", ("Service", "SuccessExitStatus"), status, Over::Adds);
+            let signal = source.stop_signal.to_string();
+            self.say("run.stop_signal", ("Service", "KillSignal"), signal, Over::Replaces);
         }
         for credential in service::credentials(source)? {
             self.say("unit.credentials", ("Service", "LoadCredential"), credential, Over::Adds);
@@ -127,7 +129,7 @@ impl List {
     fn limits(&mut self, source: &Source<'_>) {
         let limits = &source.settings.limits;
         let memory = limits.memory.map(|size| size.to_string());
-        let pids = limits.pids.map(|number| number.to_string());
+        let pids = limits.pids.map(service::tasks_max);
         let cpu = limits.cpu.as_ref().map(ToString::to_string);
         for (setting, key, value) in [
             ("limits.memory", "MemoryMax", memory),

@@ -74,12 +74,32 @@ memory_limit_is_obeyed() {
 
 process_limit_is_obeyed() {
   local dir
-  dir=$(group limited)
+  dir=$(group limited)/payload
   expect pids.max "$(cat "$dir/pids.max")" 64
   sysctr exec limited sh -c 'for i in $(seq 90); do sleep 1 & done; wait' 2>&1 | tail -n 2
   [ "$(sed -n 's/^max //p' "$dir/pids.events")" -gt 0 ] || fail "nobody was refused: $(cat "$dir/pids.events")"
   wait_for has_state limited active
 }
+
+a_full_container_stops_in_order() {
+  local turn
+  # It fills its own limit; then it is the unit that is full, as by a limit of the admin's.
+  for turn in 1 2; do
+    wait_for has_state full active
+    wait_for said full filled "$turn"
+    expect "its own limit" "$(cat "$(group full)"/payload/pids.{max,current} | tr '\n' ' ')" "40 40 "
+    [ $turn = 1 ] || systemctl set-property --runtime full.service TasksMax=20 || fail "a limit of the admin's"
+    systemctl stop full
+    wait_for said full asked "$turn"
+    expect "how it ended" "$(is ExecMainCode full) $(is ExecMainStatus full)" "1 0"
+    [ $turn != 1 ] || expect "the unit" "$(is ActiveState full) $(is Result full)" "inactive success"
+    systemctl reset-failed full 2>/dev/null
+    systemctl start full || fail "start of full"
+  done
+  ! journalctl --no-pager -o cat -u full | sed 1q | grep "temporarily unavailable" || fail "no room for a stop"
+}
+# said UNIT TEXT COUNT: so many lines of the unit's are that
+said() { [ "$(journalctl --no-pager -o cat -t "$1" | grep -cx "$2")" = "$3" ]; }
 
 cpu_limit_is_set() {
   expect cpu.max "$(cat "$(group limited)/cpu.max")" "50000 100000"
@@ -113,8 +133,8 @@ a_stop_leaves_nothing() {
 
 a_crash_is_followed_by_a_restart() {
   local unit first
-  # Not hello: SIGKILL is its image's stop signal, so to be killed is a good end for it.
-  for unit in many-10 ready; do
+  # SIGKILL is also hello's stop signal.
+  for unit in many-10 ready hello; do
     first=$(payload "$unit" | head -n 1)
     kill -KILL $(payload "$unit")
     wait_for restarted "$unit" 1
@@ -184,7 +204,7 @@ nothing_failed() {
 }
 
 for name in daemons_answer_after_boot containers_start_in_their_phases usr_is_read_only containers_and_host_units_are_ordered \
-  readiness_and_health_are_waited_for processes_are_in_their_units memory_limit_is_obeyed process_limit_is_obeyed cpu_limit_is_set \
+  readiness_and_health_are_waited_for processes_are_in_their_units memory_limit_is_obeyed process_limit_is_obeyed a_full_container_stops_in_order cpu_limit_is_set \
   devices_are_closed boot_complete_waits_for_the_essential twenty_start_at_once blame_tells_each_step nothing_failed a_stop_leaves_nothing \
   a_crash_is_followed_by_a_restart a_stale_state_hinders_nothing host_files_and_tmpfiles_are_in_place; do
   try $name

@@ -207,14 +207,19 @@ fn settle(unit: &mut UnitFile, fit: &Fit<'_>, warnings: &mut Vec<String>) {
         unit.add("Service", "ExecStop", &stop);
     }
     let status = units::success_exit_status(fit.stop_signal);
+    let kill = units::kill_signal(fit.stop_signal);
     let timeout = fit.stop_timeout.to_string();
     for (key, value) in [
         ("Delegate", "yes"),
         ("KillMode", "mixed"),
+        ("KillSignal", kill.as_deref().unwrap_or_default()),
         ("SuccessExitStatus", &status),
         ("TimeoutStopSec", &timeout),
         ("SyslogIdentifier", fit.name.as_str()),
     ] {
+        if value.is_empty() {
+            continue;
+        }
         let timeout_said = key == "TimeoutStopSec" && unit.last("Service", "TimeoutSec").is_some();
         if unit.last("Service", key).is_none() && !timeout_said {
             unit.add("Service", key, value);

@@ -6,8 +6,8 @@ use super::{FILE, Fitted, Starts, UnitFile, Whose, install};
 use crate::exports::Form;
 use crate::exports::config::DevicePolicy;
 use crate::name::ContainerName;
-use crate::settings::{Restart, Settings};
-use crate::units::{Over, Wish};
+use crate::settings::{Restart, Settings, Signal};
+use crate::units::{self, Over, Wish};
 
 /// What comes over a unit.
 pub struct Overlay<'a> {
@@ -19,6 +19,8 @@ pub struct Overlay<'a> {
     pub wishes: &'a [Wish],
     /// What the configuration lets through; a unit that has its own word keeps it.
     pub devices: &'a DevicePolicy,
+    /// What asks the payload to stop.
+    pub stop_signal: &'a Signal,
 }
 
 /// Puts the manifest's word over a unit. `[Install]` is read again.
@@ -40,10 +42,10 @@ pub fn overlay(fitted: Fitted, over: &Overlay<'_>) -> Result<Fitted> {
             unit.add("Service", "DeviceAllow", &format!("{what} {access}"));
         }
     }
-    for Wish { section, key, value, over, .. } in over.wishes {
+    for Wish { section, key, value, over: how, .. } in over.wishes {
         // Without a policy everything is allowed, and one more line would close it.
         let open = *key == "DeviceAllow" && unit.last("Service", "DevicePolicy").is_none() && !own;
-        match over {
+        match how {
             // What fits the way of starting may say the same already.
             Over::Adds if unit.all(section, key).contains(&value.as_str()) => {}
             _ if open => {}
@@ -55,8 +57,26 @@ pub fn overlay(fitted: Fitted, over: &Overlay<'_>) -> Result<Fitted> {
             Over::Yields => unit.add(section, key, value),
         }
     }
+    if starts {
+        force_restart(&mut unit, over.stop_signal);
+    } else if let Some(pids) = over.settings.limits.pids {
+        // Nothing of ours runs beside what it starts.
+        unit.set("Service", "TasksMax", &pids.to_string());
+    }
     let install = install(&over.name.unit(), &unit, Whose::Own).with_context(|| format!("reading {FILE}"))?;
     Ok(Fitted { text: unit.to_string(), lines: unit.lines(), install, ..fitted })
+}
+
+/// systemd refuses it for what runs to its end.
+fn force_restart(unit: &mut UnitFile, stop: &Signal) {
+    let forced = units::forced_restart(unit.last("Service", "Restart").unwrap_or("no"), stop);
+    let silent = unit.last("Service", "RestartForceExitStatus").is_none();
+    if let Some(forced) = forced
+        && silent
+        && unit.last("Service", "Type") != Some("oneshot")
+    {
+        unit.add("Service", "RestartForceExitStatus", &forced);
+    }
 }
 
 fn refuse(fitted: &Fitted, unit: &UnitFile, settings: &Settings) -> Result<()> {
@@ -99,8 +119,7 @@ mod tests {
     use super::super::{Fit, Runs, fit};
     use super::*;
     use crate::exports::template::Expanded;
-    use crate::settings::{Duration, Signal};
-    use crate::units;
+    use crate::settings::Duration;
 
     const UNIT: &str = "[Unit]\nDescription=x\nAfter=own.service\n\n[Service]\nExecStart=/usr/bin/sysctr run web\nRestart=always\n\
         MemoryMax=1G\n\n[Install]\nWantedBy=multi-user.target\nAlias=www.service\n";
@@ -123,7 +142,14 @@ mod tests {
             volumes: &[],
             host_paths: &case.settings.unit.environment_files,
         })?;
-        overlay(fitted, &Overlay { name: &case.name, settings: &case.settings, wishes: &wishes, devices })
+        let over = Overlay {
+            name: &case.name,
+            settings: &case.settings,
+            wishes: &wishes,
+            devices,
+            stop_signal: &stop_signal,
+        };
+        overlay(fitted, &over)
     }
 
     /// Lines that the settings change: `+` comes, `-` goes.
@@ -145,7 +171,7 @@ mod tests {
             ("{}", &[]),
             (
                 r#"{"limits": {"memory": "512M", "pids": 9, "cpu": "50%"}}"#,
-                &["-MemoryMax=1G", "+MemoryMax=512M", "+TasksMax=9", "+CPUQuota=50%"],
+                &["-MemoryMax=1G", "+MemoryMax=512M", "+TasksMax=137", "+CPUQuota=50%"],
             ),
             (
                 r#"{"unit": {"after": ["a.service"], "requires": ["b.service"], "before": ["c.target"]}}"#,
@@ -188,7 +214,30 @@ mod tests {
                     "-SuccessExitStatus=143",
                     "-TimeoutStopSec=15s",
                     "+TimeoutStopSec=65s",
+                    "+KillSignal=SIGKILL",
                     "+SuccessExitStatus=137 SIGKILL",
+                ],
+            ),
+            (
+                r#"{"run": {"stop_signal": "SIGKILL"}, "unit": {"restart": "on-failure"}}"#,
+                &[
+                    "-SuccessExitStatus=143",
+                    "-Restart=always",
+                    "+Restart=on-failure",
+                    "+KillSignal=SIGKILL",
+                    "+SuccessExitStatus=137 SIGKILL",
+                    "+RestartForceExitStatus=137 SIGKILL",
+                ],
+            ),
+            (
+                r#"{"run": {"stop_signal": "SIGKILL"}, "unit": {"restart": "on-abort"}}"#,
+                &[
+                    "-SuccessExitStatus=143",
+                    "-Restart=always",
+                    "+Restart=on-abort",
+                    "+KillSignal=SIGKILL",
+                    "+SuccessExitStatus=137 SIGKILL",
+                    "+RestartForceExitStatus=SIGKILL",
                 ],
             ),
             (r#"{"run": {"devices": ["/dev/kvm"]}}"#, &[]),
