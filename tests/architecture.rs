@@ -60,6 +60,7 @@ const HOST: &[&str] = &[
     "copy",
     "active",
     "host_files",
+    "label",
     "runtime",
     "cgroup",
     "payload",

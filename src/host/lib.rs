@@ -20,6 +20,7 @@ mod host_files;
 mod image;
 mod images;
 mod kept;
+mod label;
 mod late_bound;
 mod list;
 mod lock;

@@ -10,6 +10,8 @@ use sysctr_core::name::ContainerName;
 use sysctr_core::place;
 use sysctr_core::settings::AbsolutePath;
 
+use crate::label;
+
 /// The runtimes whose ways we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -136,6 +138,16 @@ impl Runtime {
 /// # Errors
 /// When they can't be made.
 pub fn directories(run_dir: &Utf8Path) -> Result<()> {
+    let ours = Path::new(place::RUN_DIR);
+    if !ours.exists() {
+        let made = label::as_runtime_state(|| std::fs::DirBuilder::new().mode(0o755).create(ours));
+        // Another one may be as fast.
+        if let Err(error) = made
+            && error.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            return Err(error).with_context(|| format!("making {}", ours.display()));
+        }
+    }
     for directory in [Utf8Path::new(place::RUNTIME_STATE), run_dir] {
         let mut builder = std::fs::DirBuilder::new();
         let parents =

@@ -44,6 +44,8 @@ labels=(--no-xattrs)
 if [ -e "$tree/usr/etc/selinux/config" ]; then
   sed -i 's/^SELINUX=.*/SELINUX=enforcing/' "$tree/usr/etc/selinux/config"
   labels=("--selinux-policy=$tree")
+  mkdir -p "$units/sysinit.target.wants"
+  ln -s ../selinux-containers.service "$units/sysinit.target.wants/"
 fi
 ostree --repo="$repo" init --mode=bare
 ostree --repo="$repo" config set core.fsync false

@@ -211,7 +211,7 @@ impl New<'_> {
                 changes().any(|(other, change)| other == path && matches!(change, Change::MakeDirectory(_)));
             let resolved = snapshot.resolve(path, Last::Followed)?.path;
             if !made && graft.there(&resolved)? == There::Nothing {
-                let meta = self.metadata(&Stat::implied(0o755))?;
+                let meta = self.directory(&resolved, &Stat::implied(0o755))?;
                 graft.make_dir(&resolved, meta).with_context(|| format!("making /{path}"))?;
             }
         }

@@ -174,6 +174,7 @@ impl Commit {
         let ruled = embedded.label_rule.iter().flat_map(|rule| rule.files.keys());
         let mut paths: BTreeSet<_> = placed.chain(&embedded.directories).chain(ruled).cloned().collect();
         paths.insert(place::EMBEDDED_JSON.into());
+        paths.insert(place::EMBEDDED_DIR.into());
         if embedded.launcher.is_some() {
             paths.extend([place::LAUNCHER, place::GENERATOR].map(Utf8PathBuf::from));
         }
