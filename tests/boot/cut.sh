@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# cut.sh UML DISK WORK MILLISECONDS [WORD]: boots DISK as uml.sh does, but behind a write cache that only the machine's own flushes empty, and
-# cuts the power MILLISECONDS after WORD (default: GO) came by the report, or at once after the start for `START`: the cache is lost, what was
-# flushed is on DISK.
+# cut.sh DISK WORK MILLISECONDS WORD COMMAND…: boots DISK by COMMAND DISK WORK (uml.sh, qemu.sh), but behind a write cache that only the
+# machine's own flushes empty, and cuts the power MILLISECONDS after WORD came by the report, or after the start for `START`: the cache is
+# lost, what was flushed is on DISK.
 set -euo pipefail
-uml=$1 disk=$(realpath "$2") work=$(realpath "$3") milliseconds=$4 word=${5:-GO}
-here=$(dirname "$(realpath "$0")")
+disk=$(realpath "$1") work=$(realpath "$2") milliseconds=$3 word=$4
+shift 4
 mount=$work/cached
 mkdir -p "$mount"
 # The cache itself lies in $TMPDIR.
@@ -17,16 +17,15 @@ clean_up() {
   wait "$fuse" 2>/dev/null || :
 }
 trap clean_up EXIT
-for _ in $(seq 200); do
-  [ ! -s "$mount/disk" ] || break
+until [ -s "$mount/disk" ]; do
+  kill -0 "$fuse" 2>/dev/null || { echo "cut: nbdfuse ended before it showed the disk" >&2; exit 1; }
   sleep 0.05
 done
-[ -s "$mount/disk" ] || { echo "cut: nbdfuse does not show the disk" >&2; exit 1; }
 server=
 for child in $(cat "/proc/$fuse/task/"*/children); do [ "$(cat "/proc/$child/comm")" != nbdkit ] || server=$child; done
 [ "$server" ] || { echo "cut: nbdkit is no child of nbdfuse" >&2; exit 1; }
 : >"$work/report"
-setsid bash "$here/uml.sh" "$uml" "$mount/disk" "$work" &
+setsid "$@" "$mount/disk" "$work" &
 machine=$!
 if [ "$word" != START ]; then
   until grep -q "^$word" "$work/report"; do

@@ -26,7 +26,11 @@ impl Host {
         let make = Command::new("bash").arg(source_dir().join("tests/boot/host.sh"));
         let make = make.arg(fixture::directory(&format!("boot-{}", kind.suite)));
         let make = make.arg(fixture::directory(kind.kernel.fixture())).arg(host.repo());
-        make.args((kind.form == Form::Composefs).then_some("composefs")).run().expect_ok();
+        let quadlet = format!("{}:1", fixture::directory("payload").join("oci").display());
+        make.args((kind.form == Form::Composefs).then_some("composefs"))
+            .env("QUADLET", quadlet)
+            .run()
+            .expect_ok();
         host
     }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # host.sh FIXTURE KERNEL REPO [composefs]: the host of a fixture boot-SUITE with the kernel of the fixture KERNEL (uml, boot-kernel) and a
-# small initramfs, as the commit `base` of the new bare repository REPO. What no test needs is masked.
+# small initramfs, as the commit `base` of the new bare repository REPO. What no test needs is masked. Where the host has podman, and
+# QUADLET names an image's layout and tag, it runs as a quadlet, too.
 set -euo pipefail
 fixture=$(realpath "$1") kernels=$(realpath "$2") repo=$(realpath -m "$3") form=${4:-}
 here=$(dirname "$(realpath "$0")")
@@ -29,6 +30,14 @@ for unit in boot-test marker-before marker-after marker-network plain; do
   ln -s "../$unit.service" "$units/multi-user.target.wants/"
 done
 ln -sfn multi-user.target "$units/default.target"
+if [ "${QUADLET:-}" ] && [ -x "$tree/usr/bin/podman" ]; then
+  # As an image-based host ships it: the image in a store below /usr, the quadlet beside.
+  store=$tree/usr/lib/containers/storage
+  skopeo copy -q "oci:$QUADLET" "containers-storage:[overlay@$store+$work/runroot]localhost/payload:1"
+  printf '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n%s\n' \
+    '[storage.options]' 'additionalimagestores = ["/usr/lib/containers/storage"]' >"$tree/usr/etc/containers/storage.conf"
+  install -D -m 0644 "$here/guest/quadlet.container" "$tree/usr/share/containers/systemd/quadlet.container"
+fi
 for unit in getty.target serial-getty@.service systemd-logind.service e2scrub_reap.service e2scrub_all.timer fstrim.timer \
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer systemd-tmpfiles-clean.timer ldconfig.service \
   systemd-hwdb-update.service systemd-udev-trigger.service modprobe@.service systemd-random-seed.service \

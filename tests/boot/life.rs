@@ -7,7 +7,7 @@ use sysctr_tests::{Compose, Image, source_dir};
 
 use crate::disk::Host;
 use crate::images;
-use crate::machine::{Desk, Entry, HostKind, Report, Tried};
+use crate::machine::{Desk, Ending, Entry, HostKind, Report, Tried};
 
 /// What was tried in all boots, by name.
 pub struct Life {
@@ -35,9 +35,11 @@ impl Life {
         let desk = desk();
         let mut life = Self { tried: BTreeMap::new(), reports: Vec::new() };
         for (number, (entry, script)) in BOOTS.into_iter().enumerate() {
+            let ending = if number + 1 < BOOTS.len() { Ending::Reboot } else { Ending::PowerOff };
+            desk.ends_by(ending);
             let report = desk.boot(&disk, entry, script);
             life.add(number, &report);
-            let ended = report.has_ended();
+            let ended = report.has_ended() && report.ending == ending;
             life.reports.push(report);
             life.keep(name);
             if !ended {

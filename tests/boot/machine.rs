@@ -1,10 +1,11 @@
 //! One boot: a script in, a report out.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use sysctr_tests::{Command, boot, scratch, source_dir};
+use sysctr_tests::{Command, boot, fixture, scratch, source_dir};
 use tempfile::TempDir;
 
 use crate::disk::Disk;
@@ -42,6 +43,15 @@ impl Kernel {
         match self {
             Self::Uml => "uml",
             Self::Debian => "boot-kernel",
+        }
+    }
+
+    /// The command that boots a disk by it; disk and working directory follow.
+    pub fn boot(self) -> Vec<OsString> {
+        let here = source_dir().join("tests/boot");
+        match self {
+            Self::Uml => vec!["bash".into(), here.join("uml.sh").into(), fixture::directory("uml").into()],
+            Self::Debian => vec!["bash".into(), here.join("qemu.sh").into()],
         }
     }
 }
@@ -108,6 +118,17 @@ pub struct Report {
     pub journal: String,
     /// What the kernel and systemd said.
     pub console: String,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// How a machine ends when its script has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// `systemctl poweroff`, or from outside.
+    PowerOff,
+    /// `systemctl reboot`.
+    Reboot,
 }
 
 /// Which entry of the boot menu is taken.
@@ -142,17 +163,17 @@ impl Desk {
         self.work.path().join("files").join(name)
     }
 
-    /// Boots from the disk, runs the script, powers off.
+    /// From now on machines end so; without it they power off.
+    pub fn ends_by(&self, ending: Ending) {
+        let verb = if ending == Ending::Reboot { "reboot" } else { "poweroff" };
+        std::fs::write(self.file("ending"), verb).expect("a scratch file");
+    }
+
+    /// Boots from the disk, runs the script, ends.
     pub fn boot(&self, disk: &Disk, entry: Entry, script: &str) -> Report {
         self.prepare(disk, entry, script);
-        let here = source_dir().join("tests/boot");
-        let boot = match disk.kernel() {
-            Kernel::Uml => {
-                Command::new("bash").arg(here.join("uml.sh")).arg(sysctr_tests::fixture::directory("uml"))
-            }
-            Kernel::Debian => Command::new("bash").arg(here.join("qemu.sh")),
-        };
-        let output = boot.arg(disk.path()).arg(self.work.path()).run();
+        let output =
+            Command::new("env").args(disk.kernel().boot()).arg(disk.path()).arg(self.work.path()).run();
         let mut report = self.report();
         if !report.has_ended() {
             report.console += &output.story();
@@ -200,7 +221,9 @@ impl Desk {
                 tried.insert(name.to_owned(), one);
             }
         }
-        Report { tried, text, journal: self.read("journal"), console: self.read("console") }
+        let ending =
+            if self.work.path().join("rebooted").exists() { Ending::Reboot } else { Ending::PowerOff };
+        Report { tried, text, journal: self.read("journal"), console: self.read("console"), ending }
     }
 
     fn read(&self, name: &str) -> String {
@@ -217,7 +240,7 @@ impl Report {
 
     /// Everything about it, for a message.
     pub fn story(&self) -> String {
-        let Self { text, journal, console, .. } = self;
-        format!("--- report\n{text}\n--- console\n{console}\n--- journal\n{journal}")
+        let Self { text, journal, console, ending, .. } = self;
+        format!("--- report\n{text}\nended by {ending:?}\n--- console\n{console}\n--- journal\n{journal}")
     }
 }

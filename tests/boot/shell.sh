@@ -13,8 +13,11 @@ for image in hello nginx; do ln -s "$(fixture $image)" "$work/images/$image"; do
 cp "$top"/manifests/*.* "$work/"
 (cd "$work" && "$top/target/dist/sysctr-compose" --repo repo --base base --ref demo -m demo.toml --add-launcher "$top/target/dist/sysctr")
 bash "$here/disk.sh" "$work/repo" "$work/disk" host demo
-bash "$here/loader.sh" "$work/disk" "$work/boot"
+echo "nginx answers on port 8080, hello on 8081; reboot works, poweroff ends this"
 # The terminal is the machine's console; `poweroff` leaves it.
-echo "systemd.mask=boot-test.service systemd.wants=boot-shell.service quiet" >>"$work/boot.options"
-echo "nginx answers on port 8080, hello on 8081; poweroff ends this"
-LOGIN=yes bash "$here/uml.sh" "$uml" "$work/disk" "$work"
+touch "$work/rebooted"
+while [ -e "$work/rebooted" ]; do
+  bash "$here/loader.sh" "$work/disk" "$work/boot"
+  echo "systemd.mask=boot-test.service systemd.wants=boot-shell.service quiet" >>"$work/boot.options"
+  LOGIN=yes bash "$here/uml.sh" "$uml" "$work/disk" "$work"
+done

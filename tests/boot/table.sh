@@ -31,6 +31,17 @@ mapfile -t hosts < <(cd target/boot && ls ./*.report | sed 's|^\./||; s/\.report
       NF == 8 { printf "|"; for (i = 1; i <= NF; i++) printf " %s |", $i; print "" }'
   done
   echo
+  echo "### One start, when nothing else begins: seconds, the middle of five"
+  echo
+  echo '| host | how | until the unit is up | until it answers |'
+  echo '| --- | --- | --- | --- |'
+  for host in "${hosts[@]}"; do
+    for way in many-10:sysctr "plain:a plain service" "quadlet:a quadlet of podman"; do
+      middle() { sed -n "s/^| alone ${way%%:*} //p" "target/boot/$host.report" | cut -d' ' -f"$1" | sort -n | sed -n 3p; }
+      [ -z "$(middle 1)" ] || echo "| $host | ${way#*:} | $(middle 2) | $(middle 1) |"
+    done
+  done
+  echo
   echo '<!-- end -->'
 } >target/boot/table
 sed -i -e '/^<!-- written by make boot-table -->$/,/^<!-- end -->$/{ /^<!-- end -->$/r target/boot/table

@@ -105,15 +105,15 @@ cpu_limit_is_set() {
   expect cpu.max "$(cat "$(group limited)/cpu.max")" "50000 100000"
 }
 
+# Up is the unit before its payload said anything.
+has_said() { journalctl --no-pager -o cat -t "$1" | grep "^open=$2:"; }
+
 devices_are_closed() {
   expect policy "$(is DevicePolicy denied) $(is DevicePolicy allowed)" "closed closed"
-  local said
   for try in denied:'Operation not permitted' allowed:ok; do
-    wait_for has_state "${try%:*}" active
-    said=$(journalctl --no-pager -o cat -t "${try%:*}" | grep '^open=/dev/kmsg:' | tail -n 1)
-    expect "what ${try%:*} gets" "$said" "open=/dev/kmsg: ${try#*:}"
-    said=$(journalctl --no-pager -o cat -t "${try%:*}" | grep '^open=/dev/null:' | tail -n 1)
-    expect "what ${try%:*} gets" "$said" "open=/dev/null: ok"
+    wait_for has_said "${try%:*}" /dev/null
+    expect "what ${try%:*} gets" "$(has_said "${try%:*}" /dev/kmsg | tail -n 1)" "open=/dev/kmsg: ${try#*:}"
+    expect "what ${try%:*} gets" "$(has_said "${try%:*}" /dev/null | tail -n 1)" "open=/dev/null: ok"
   done
 }
 
@@ -203,14 +203,36 @@ nothing_failed() {
   expect "failed units" "$(systemctl --failed --no-legend --plain | cut -d' ' -f1)" ""
 }
 
+# The same program as a container, as an ordinary service and, where there is podman, as a quadlet: started five times in turn, when nothing
+# else begins. Nothing is judged but that all answer.
+other_ways_to_run_it_answer() {
+  local ways="many-10:7110 plain:7130" way unit port round begin
+  [ ! -e /usr/share/containers/systemd/quadlet.container ] || ways+=" quadlet:7131"
+  for way in $ways; do wait_for fetch "${way#*:}"; done
+  for round in 1 2 3 4 5; do
+    for way in $ways; do
+      unit=${way%:*} port=${way#*:}
+      systemctl stop "$unit" || fail "stop of $unit"
+      systemctl reset-failed "$unit" 2>/dev/null
+      begin=${EPOCHREALTIME/./}
+      systemctl start "$unit" || fail "start of $unit"
+      until fetch "$port" >/dev/null 2>&1; do has_state "$unit" active || fail "$unit has ended"; done
+      echo "alone $unit $(seconds $((${EPOCHREALTIME/./} - begin))) $(seconds $(($(up "$unit") - $(began "$unit"))))"
+    done
+  done
+}
+
 for name in daemons_answer_after_boot containers_start_in_their_phases usr_is_read_only containers_and_host_units_are_ordered \
   readiness_and_health_are_waited_for processes_are_in_their_units memory_limit_is_obeyed process_limit_is_obeyed a_full_container_stops_in_order cpu_limit_is_set \
   devices_are_closed boot_complete_waits_for_the_essential twenty_start_at_once blame_tells_each_step nothing_failed a_stop_leaves_nothing \
-  a_crash_is_followed_by_a_restart a_stale_state_hinders_nothing host_files_and_tmpfiles_are_in_place; do
+  a_crash_is_followed_by_a_restart a_stale_state_hinders_nothing host_files_and_tmpfiles_are_in_place other_ways_to_run_it_answer; do
   try $name
   [ $name != blame_tells_each_step ] || {
     sysctr blame | sed 's/^/@ /'
-    echo "@ plain-service $(seconds "$(began plain)") - - - $(seconds "$(is ExecMainStartTimestampMonotonic plain)") $(seconds "$(up plain)") $(seconds $(($(up plain) - $(began plain))))"
+    for unit in plain quadlet; do
+      [ "$(is ActiveState $unit)" = inactive ] || echo "@ ($unit) $(seconds "$(began $unit)") - - -" \
+        "$(seconds "$(is ExecMainStartTimestampMonotonic $unit)") $(seconds "$(up $unit)") $(seconds $(($(up $unit) - $(began $unit))))"
+    done
   }
 done
 echo "ostree: $(ostree --version | sed -n "s/.*Version: '\(.*\)'/\1/p"), $(systemctl --version | head -n 1), $(runc --version | head -n 1), $(uname -r)"

@@ -13,5 +13,18 @@ the_host_is_upgraded() {
   ostree admin status
 }
 
+# The deployment that boots next has its copy of /etc, or gets it at shutdown.
+an_update_with_a_host_update_pending() {
+  local said
+  sysctr unhold kept || fail "unhold"
+  said=$(sysctr update kept --image oci:/run/boot-test/web3 2>&1) || fail "update: $said"
+  echo "$said"
+  says 8086 'version 3'
+  sysctr hold kept || fail "hold"
+  ostree admin status
+  ls -l /run/ostree /ostree/deploy/testos/deploy
+}
+
 try a_generation_runs_after_a_reboot
 try the_host_is_upgraded
+try an_update_with_a_host_update_pending

@@ -8,7 +8,7 @@ a_host_update_supersedes() {
 }
 
 a_held_generation_stays() {
-  says 8086 'version 2'
+  says 8086 'version 3'
   case $(active kept) in 'kept.'*' held') ;; *) fail "$(active kept)" ;; esac
 }
 

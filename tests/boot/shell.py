@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""shell.py COMMAND…: what a person does at `make boot-shell`, at a terminal of its own: looks, reboots, looks again, powers off.
+
+Ends with 0 when all of it was answered and COMMAND ended well; what the terminal showed goes to standard output."""
+import os
+import pty
+import select
+import sys
+import time
+
+# For a machine that is busy with other things; nothing is decided by it but that something hangs.
+LIMIT = time.monotonic() + 1800
+PROMPT = b"# "
+
+
+def main():
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvp(sys.argv[1], sys.argv[1:])
+    seen = b""
+
+    def wait_for(what):
+        """Until the terminal shows it, after what was waited for before."""
+        nonlocal seen
+        while what not in seen:
+            if not select.select([terminal], [], [], max(0, LIMIT - time.monotonic()))[0]:
+                sys.exit(f"shell: {what!r} did not come")
+            try:
+                data = os.read(terminal, 65536)
+            except OSError:
+                data = b""
+            if not data:
+                sys.exit(f"shell: it ended before {what!r} came")
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+            seen += data
+        seen = seen[seen.index(what) + len(what):]
+
+    def say(line):
+        os.write(terminal, line + b"\n")
+
+    for last in (b"reboot", b"poweroff"):
+        wait_for(PROMPT)
+        # What is typed is shown, too: so the answers are spelt otherwise.
+        say(b"for i in $(seq 600); do systemctl -q is-active hello nginx && break; sleep 1; done; echo all-$((40 + 2))")
+        wait_for(b"all-42")
+        say(b"sysctr list | grep -c -e hello -e nginx | sed 's/^/count-/'; exec 9<>/dev/tcp/127.0.0.1/8081")
+        wait_for(b"count-2")
+        say(b"printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&9; cat <&9; exec 9<&-")
+        wait_for(b"sysctr demo: hello from a container")
+        wait_for(PROMPT)
+        say(last)
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:
+            data = b""
+        if not data:
+            break
+        sys.stdout.buffer.write(data)
+    _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+main()
