@@ -33,9 +33,10 @@ ln -sfn multi-user.target "$units/default.target"
 if [ "${QUADLET:-}" ] && [ -x "$tree/usr/bin/podman" ]; then
   # As an image-based host ships it: the image in a store below /usr, the quadlet beside.
   store=$tree/usr/lib/containers/storage
-  skopeo copy -q "oci:$QUADLET" "containers-storage:[overlay@$store+$work/runroot]localhost/payload:1"
-  printf '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n%s\n' \
-    '[storage.options]' 'additionalimagestores = ["/usr/lib/containers/storage"]' >"$tree/usr/etc/containers/storage.conf"
+  # In mounts of its own: it leaves one on the store.
+  unshare --mount skopeo copy -q "oci:$QUADLET" "containers-storage:[overlay@$store+$work/runroot]localhost/payload:1"
+  printf '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n%s' \
+    $'[storage.options]\nadditionalimagestores = ["/usr/lib/containers/storage"]\n' >"$tree/usr/etc/containers/storage.conf"
   install -D -m 0644 "$here/guest/quadlet.container" "$tree/usr/share/containers/systemd/quadlet.container"
 fi
 for unit in getty.target serial-getty@.service systemd-logind.service e2scrub_reap.service e2scrub_all.timer fstrim.timer \
