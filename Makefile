@@ -90,8 +90,9 @@ demo: setup
 ## make test       everything that must be right: format, lints, documents, walls, all tests, the demo (root)
 .PHONY: test
 test: setup
-	@$(MAKE) -j2 build lint fixtures
-	@$(MAKE) walls tier1 tier2
+	@$(MAKE) -j3 build lint fixtures
+	@$(MAKE) walls tier1
+	@$(MAKE) -j2 tier2 boots
 	@bash tests/demo.sh
 
 .PHONY: lint fmt clippy docs
@@ -118,11 +119,17 @@ tier1:
 tier2: build
 	@$(STEP) --show "tests with real parts (tier 2)" $(CARGO) test --locked --no-fail-fast -p sysctr-tests
 
+## make boots      of boot-test what `make test` runs: a host of Debian 13 from its first boot to its sixth, ten power cuts (root)
+.PHONY: boots
+BOOT_TESTS := $(CARGO) test --locked --no-fail-fast -p sysctr-tests --test machines -- --include-ignored
+# No clock decides in these, in others a machine that is far too slow may: they get what the others leave.
+boots: build
+	@$(STEP) "boots of real hosts" nice $(BOOT_TESTS) debian_13_crun after_each_power_cut
+
 ## make boot-test  hosts of Debian packages, composed into and booted from disks of their own by user-mode Linux, all of them (root)
 .PHONY: boot-test boot-fixtures boot-table boot-shell
 # BOOT="debian_12 cuts" for some of it.
 BOOT ?=
-BOOT_TESTS := $(CARGO) test --locked --workspace --no-fail-fast --test machines -- --include-ignored
 boot-fixtures:
 	@$(STEP) "fixtures of boots" bash fixtures/make.sh uml boot-bookworm boot-trixie boot-forky boot-selinux boot-kernel hello nginx payload exports-images
 boot-test: setup

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sysctr_tests::{Command, Random, fixture, soak, source_dir};
+use sysctr_tests::{Command, Random, soak, source_dir};
 
 use crate::disk::Disk;
 use crate::images;
@@ -59,13 +59,14 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[test]
+#[ignore = "a boot"]
 fn after_each_power_cut_every_container_is_old_or_new() {
     let cuts = number("SYSCTR_CUTS").unwrap_or(if soak() { 100 } else { 10 });
     cut_often(Runtime::Runc.on("trixie"), cuts, Duration::from_secs(8));
 }
 
 #[test]
-#[ignore = "make boot-test boots it"]
+#[ignore = "a boot"]
 fn with_debians_kernel_in_qemu_too() {
     cut_often(Runtime::Runc.on("bookworm").with_its_own_kernel(), 3, Duration::from_secs(40));
 }

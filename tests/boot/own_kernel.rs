@@ -5,7 +5,7 @@ use crate::life::small;
 use crate::machine::{Desk, Entry, Runtime};
 
 #[test]
-#[ignore = "make boot-test boots it"]
+#[ignore = "a boot"]
 fn a_host_boots_by_its_own_kernel() {
     let disk = small(Runtime::Runc.on("bookworm").with_its_own_kernel()).disk(&["first"]);
     let desk = Desk::new();

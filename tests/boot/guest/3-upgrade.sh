@@ -13,7 +13,7 @@ the_host_is_upgraded() {
   ostree admin status
 }
 
-# The deployment that boots next has its copy of /etc, or gets it at shutdown.
+# The deployment that boots next has its copy of /etc already, and /sysroot is mounted read-only: people are told to deploy it again.
 an_update_with_a_host_update_pending() {
   local said
   sysctr unhold kept || fail "unhold"
@@ -21,8 +21,9 @@ an_update_with_a_host_update_pending() {
   echo "$said"
   says 8086 'version 3'
   sysctr hold kept || fail "hold"
-  ostree admin status
-  ls -l /run/ostree /ostree/deploy/testos/deploy
+  grep -q 'boots next, was made before this change' <<<"$said" || fail "that was not told"
+  ostree admin deploy --os=testos host || fail "deploying it again"
+  sysctr hold kept
 }
 
 try a_generation_runs_after_a_reboot

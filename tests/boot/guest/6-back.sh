@@ -2,7 +2,7 @@
 
 a_host_rollback_brings_back_containers() {
   says 8085 'version 3'
-  says 8086 'version 3'
+  says 8086 'version 2'
   wait_for has_state boot-complete.target active
   expect "failed units" "$(systemctl --failed --no-legend --plain | cut -d' ' -f1)" ""
   sysctr status
