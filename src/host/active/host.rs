@@ -216,24 +216,29 @@ impl Host {
 
     /// The directory of the deployment that runs, below /sysroot, on an OSTree host.
     pub fn booted(&self) -> Option<Utf8PathBuf> {
-        let command_line = std::fs::read_to_string(self.path("proc/cmdline")).unwrap_or_default();
-        let link = command_line.split_whitespace().find_map(|word| word.strip_prefix("ostree=/"));
-        if let Some(link) = link
-            && let Ok(found) = self.path("sysroot").join(link).canonicalize_utf8()
-        {
-            return Some(found);
-        }
-        // Its root is that very directory, unless it is a composefs.
-        let root = std::fs::metadata(&self.root).ok()?;
-        let is_root = |dir: &Utf8PathBuf| {
-            std::fs::metadata(dir).is_ok_and(|found| (found.dev(), found.ino()) == (root.dev(), root.ino()))
+        let identity = |path: &Utf8Path| {
+            let found = std::fs::metadata(path).ok()?;
+            Some((found.dev(), found.ino()))
+        };
+        // Its root is that very directory; of a composefs, its /etc is the one in it.
+        let (root, etc) = (identity(&self.root)?, identity(&self.path("etc")));
+        let runs = |dir: &Utf8PathBuf| {
+            identity(dir) == Some(root) || (etc.is_some() && identity(&dir.join("etc")) == etc)
         };
         let stateroots = self.path("sysroot/ostree/deploy");
         let all = names(&stateroots).ok()?.into_iter().flat_map(|stateroot| {
             let deployments = stateroots.join(stateroot).join("deploy");
             names(&deployments).unwrap_or_default().into_iter().map(move |it| deployments.join(it))
         });
-        all.into_iter().find(is_root)
+        all.into_iter().find(runs).or_else(|| self.booted_by_command_line())
+    }
+
+    /// The same by the kernel's command line, for a composefs whose /etc is transient. Its link is gone, or is another deployment's, once
+    /// one was made in this boot: OSTree swaps two sets of them.
+    fn booted_by_command_line(&self) -> Option<Utf8PathBuf> {
+        let command_line = std::fs::read_to_string(self.path("proc/cmdline")).ok()?;
+        let link = command_line.split_whitespace().find_map(|word| word.strip_prefix("ostree=/"))?;
+        self.path("sysroot").join(link).canonicalize_utf8().ok()
     }
 
     /// Where a bundle lies: units that start before /var is mounted find it where OSTree keeps that (ostree-prepare-root(1)).

@@ -100,6 +100,20 @@ fn a_copy_of_ours_gets_what_is_ours() {
     assert!(!scene.path(OTHER).join("etc/containers/atomic/web.1").exists());
 }
 
+#[test]
+fn links_that_lead_elsewhere_since_a_deployment_was_made_mislead_nobody() {
+    let scene = Scene::new();
+    scene.booted();
+    scene.born_after(OTHER);
+    scene.next(OTHER);
+    let link = scene.path("sysroot/ostree/boot.1/os/a/0");
+    fs::remove_file(&link).unwrap();
+    symlink(scene.path(OTHER), &link).unwrap();
+    scene.updated();
+    scene.carry_over();
+    assert_eq!(scene.linked(OTHER), "web.2");
+}
+
 /// Nothing of it is touched.
 fn assert_kept(scene: &Scene, deployment: &str) {
     scene.updated();
