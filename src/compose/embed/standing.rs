@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sysctr_core::container::{needed, shown};
 use sysctr_core::digest::Digest;
 use sysctr_core::exports::host_files::Lies;
-use sysctr_core::exports::{brought, host_files};
+use sysctr_core::exports::{HOST_FILES, brought};
 use sysctr_core::image::flatten::{ContentStore, ContentWriter as _};
 use sysctr_core::place;
 use sysctr_core::placement::{Change, PlacedLeaf};
@@ -278,7 +278,7 @@ fn number_contents(tree: &mut ImageTree) {
 
 /// Where the contents of `needed` are, and those of everything in `/exports`: host files may be large.
 fn held(tree: &ImageTree, needed: &BTreeSet<ContentId>) -> BTreeMap<ContentId, Held> {
-    let exports = [brought::DIRECTORY, host_files::DIRECTORY].map(|path| tree.resolve(path.as_bytes()));
+    let exports = [brought::DIRECTORY, HOST_FILES].map(|path| tree.resolve(path.as_bytes()));
     let exports: Vec<_> = exports.into_iter().flatten().map(|resolved| resolved.path).collect();
     let held = tree.walk().filter_map(|(path, node)| {
         let Node::Leaf(leaf) = node else { return None };

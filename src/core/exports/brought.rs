@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{CONFIG, CONFIG_TEMPLATE, host_files, settings, tmpfiles, unit};
+use super::{CONFIG, CONFIG_TEMPLATE, HOST_FILES, settings, tmpfiles, unit};
 use crate::tree::lookup::{Found, Resolved};
 use crate::tree::{ContentId, Dir, ImageTree, Leaf, Node, TreePath};
 
@@ -78,7 +78,7 @@ impl Brought {
             warnings,
         };
         let nothing = Self { warnings: brought.warnings.clone(), ..Self::default() };
-        let any = brought != nothing || !brought.warnings.is_empty() || exists(tree, host_files::DIRECTORY);
+        let any = brought != nothing || !brought.warnings.is_empty() || exists(tree, HOST_FILES);
         Ok(any.then_some(brought))
     }
 }
@@ -101,7 +101,7 @@ pub fn overlooked(tree: &ImageTree) -> Option<String> {
         ));
     }
     let Ok(Resolved { found: Found::Dir(dir), .. }) = tree.resolve(b"export") else { return None };
-    let ours = [CONFIG, CONFIG_TEMPLATE, settings::FILE, unit::FILE, tmpfiles::FILE, host_files::DIRECTORY];
+    let ours = [CONFIG, CONFIG_TEMPLATE, settings::FILE, unit::FILE, tmpfiles::FILE, HOST_FILES];
     let name = ours.iter().filter_map(|path| path.strip_prefix("exports/")).find(|name| has(dir, name))?;
     let lone = !has(&tree.root, DIRECTORY);
     lone.then(|| format!("/export/{name} of the image has no effect: the directory's name is /{DIRECTORY}"))
@@ -152,7 +152,7 @@ pub fn contents(tree: &ImageTree) -> Vec<ContentId> {
         }
     }
     // Either may be a link that leads elsewhere.
-    let host_files = tree.resolve(host_files::DIRECTORY.as_bytes()).ok();
+    let host_files = tree.resolve(HOST_FILES.as_bytes()).ok();
     let host_files = host_files.and_then(|it| if let Found::Dir(dir) = it.found { Some(dir) } else { None });
     let mut waiting: Vec<&Dir> = directory(tree).map(|it| it.1).into_iter().chain(host_files).collect();
     while let Some(dir) = waiting.pop() {

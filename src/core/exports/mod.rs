@@ -36,6 +36,8 @@ pub use render::{Rendered, Source, places, render};
 pub const CONFIG: &str = "exports/config.json";
 /// What messages call the configuration's template.
 pub const CONFIG_TEMPLATE: &str = "exports/config.json.template";
+/// Where files for the host lie in the image.
+pub const HOST_FILES: &str = "exports/hostfs";
 
 /// How systemd follows the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

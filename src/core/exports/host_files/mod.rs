@@ -11,17 +11,14 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::brought;
 use super::settings::{ImageSettings, normalized};
+use super::{HOST_FILES, brought};
 use crate::tree::lookup::{Found, Resolved};
 use crate::tree::path::quoted;
 use crate::tree::{Dir, ImageTree, Leaf, LeafId, Node, Stat, TreePath};
 pub use ground::{Ground, Lies, Rights};
 pub use mount_unit::MountUnit;
 pub use seeds::{Decided, Placed, Seeding, decide};
-
-/// Where they lie in the image.
-pub const DIRECTORY: &str = "exports/hostfs";
 
 /// Something for the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,15 +98,15 @@ pub fn list(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<HostFile>> {
     let renames = checked(renames)?;
-    if !brought::exists(tree, DIRECTORY) {
+    if !brought::exists(tree, HOST_FILES) {
         return Ok(Vec::new());
     }
     let Resolved { path: start, found } =
-        tree.resolve(DIRECTORY.as_bytes()).with_context(|| format!("reading /{DIRECTORY}"))?;
+        tree.resolve(HOST_FILES.as_bytes()).with_context(|| format!("reading /{HOST_FILES}"))?;
     let dir = match found {
         Found::Dir(dir) => dir,
-        Found::File(_) => bail!("reading /{DIRECTORY}: it is no directory"),
-        Found::Missing => bail!("reading /{DIRECTORY}: it is a link that leads to nothing in the image"),
+        Found::File(_) => bail!("reading /{HOST_FILES}: it is no directory"),
+        Found::Missing => bail!("reading /{HOST_FILES}: it is a link that leads to nothing in the image"),
     };
     let mut listing = Listing { tree, settings, renames: &renames, start, files: BTreeMap::new() };
     listing.walk(dir, &listing.start.clone(), "")?;
@@ -159,10 +156,10 @@ impl Listing<'_> {
         for (name, node) in &dir.children {
             let from = from.join(name);
             let Ok(name) = std::str::from_utf8(name.as_bytes()) else {
-                bail!("reading /{DIRECTORY}: {from} is no UTF-8; a host file's name must be");
+                bail!("reading /{HOST_FILES}: {from} is no UTF-8; a host file's name must be");
             };
             if name.chars().any(char::is_control) {
-                bail!("reading /{DIRECTORY}: {from} has a control character; a host file's name can't");
+                bail!("reading /{HOST_FILES}: {from} has a control character; a host file's name can't");
             }
             let path = format!("{path}/{name}");
             let file = self.file(node, from.clone(), &path);
@@ -199,7 +196,7 @@ impl Listing<'_> {
                 return Ok(());
             }
             bail!(
-                "reading /{DIRECTORY}: {} and {} both become {path}; mend renameFiles",
+                "reading /{HOST_FILES}: {} and {} both become {path}; mend renameFiles",
                 quoted(other.from.as_bytes()),
                 quoted(file.from.as_bytes())
             );
@@ -215,7 +212,10 @@ impl Listing<'_> {
                 if let Some(other) = self.files.get(parent)
                     && !matches!(other.node, HostNode::Directory(_))
                 {
-                    bail!("reading /{DIRECTORY}: {} becomes {path}, but {parent} is no directory", file.from);
+                    bail!(
+                        "reading /{HOST_FILES}: {} becomes {path}, but {parent} is no directory",
+                        file.from
+                    );
                 }
             }
         }

@@ -8,12 +8,12 @@ use crate::tree::FileName;
 /// A tree of `hostfs`: `etc/` a directory, `etc/x` a file of mode 0644, `bin/y*` one of 0755, `l -> t` a link.
 pub(crate) fn tree(entries: &[&str]) -> ImageTree {
     let mut tree = ImageTree::new();
-    for dir in ["exports", DIRECTORY] {
+    for dir in ["exports", HOST_FILES] {
         tree.insert_directory(&TreePath::parse(dir.as_bytes()).unwrap()).unwrap();
     }
     for entry in entries {
         let (name, target) = entry.split_once(" -> ").map_or((*entry, None), |(name, to)| (name, Some(to)));
-        let path = format!("{DIRECTORY}/{}", name.trim_end_matches(['/', '*']));
+        let path = format!("{HOST_FILES}/{}", name.trim_end_matches(['/', '*']));
         let path = TreePath::parse(path.as_bytes()).unwrap();
         if name.ends_with('/') {
             tree.insert_directory(&path).unwrap();
