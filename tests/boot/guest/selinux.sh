@@ -43,11 +43,13 @@ payloads_are_in_a_context_of_containers() {
 a_relabel_changes_nothing() {
   local changes
   # It also warns of places that no rule is about.
-  changes=$(restorecon -n -v -R /usr /etc /run/sysctr /var/lib/sysctr /var/lib/containers 2>/dev/null)
+  changes=$(restorecon -n -v -R /usr /etc /run/sysctr /var/lib/sysctr /var/lib/containers 2>&1 | grep -v '^Warning no default label')
   [ -z "$changes" ] || fail "$changes"
 }
 
 an_update_runs() {
+  # As the lines of tmpfiles.d do that belong to sysctr; with the launcher alone its directory has no label of its own.
+  mkdir /var/lib/containers && restorecon /var/lib/containers && mkdir /var/lib/containers/atomic || fail "directories"
   sysctr update web --image oci:/run/boot-test/web2 || fail "update"
   says 8085 'version 2'
   payloads_are_in_a_context_of_containers

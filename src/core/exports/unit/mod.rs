@@ -206,6 +206,11 @@ fn settle(unit: &mut UnitFile, fit: &Fit<'_>, warnings: &mut Vec<String>) {
     if unit.all("Service", "ExecStop").is_empty() {
         unit.add("Service", "ExecStop", &stop);
     }
+    fill(unit, fit);
+}
+
+/// What the launcher counts on, where the unit is silent.
+fn fill(unit: &mut UnitFile, fit: &Fit<'_>) {
     let status = units::success_exit_status(fit.stop_signal);
     let kill = units::kill_signal(fit.stop_signal);
     let timeout = fit.stop_timeout.to_string();
