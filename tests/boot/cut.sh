@@ -11,8 +11,15 @@ mkdir -p "$mount"
 TMPDIR=$work nbdfuse "$mount/disk" --command nbdkit -s --filter=cache file "$disk" cache=writeback &
 fuse=$!
 machine=
+# User-mode Linux leaves group and session: all descendants, from the oldest.
+end() {
+  local child children
+  children=$(cat "/proc/$1/task/"*/children 2>/dev/null) || :
+  kill -KILL "$1" 2>/dev/null || :
+  for child in $children; do end "$child"; done
+}
 clean_up() {
-  [ -z "$machine" ] || kill -KILL -- "-$machine" 2>/dev/null || :
+  [ -z "$machine" ] || end "$machine"
   fusermount3 -uz "$mount" 2>/dev/null || :
   wait "$fuse" 2>/dev/null || :
 }
@@ -25,7 +32,7 @@ server=
 for child in $(cat "/proc/$fuse/task/"*/children); do [ "$(cat "/proc/$child/comm")" != nbdkit ] || server=$child; done
 [ "$server" ] || { echo "cut: nbdkit is no child of nbdfuse" >&2; exit 1; }
 : >"$work/report"
-setsid "$@" "$mount/disk" "$work" &
+"$@" "$mount/disk" "$work" &
 machine=$!
 if [ "$word" != START ]; then
   until grep -q "^$word" "$work/report"; do
@@ -35,4 +42,4 @@ if [ "$word" != START ]; then
 fi
 sleep "$((milliseconds / 1000)).$(printf %03d $((milliseconds % 1000)))"
 kill -KILL "$server"
-kill -KILL -- "-$machine" 2>/dev/null || :
+end "$machine"

@@ -8,7 +8,7 @@ use sysctr_tests::{Command, Random, soak, source_dir};
 
 use crate::disk::Disk;
 use crate::images;
-use crate::life::small;
+use crate::life::{self, small};
 use crate::machine::{Desk, Entry, HostKind, Runtime};
 
 /// Where the power fails.
@@ -81,6 +81,7 @@ fn cut_often(kind: HostKind, cuts: u64, span: Duration) {
     images::web("2", &desk.file("web2"));
     images::web("3", &desk.file("web3"));
     images::archive(&desk.file("web2"), &desk.file("web2.tar"));
+    let mut told = String::new();
     // One that was cut off before it said GO may have flushed its number all the same.
     let mut flushed = "none\n".to_owned();
     for number in 0..cuts {
@@ -92,6 +93,8 @@ fn cut_often(kind: HostKind, cuts: u64, span: Duration) {
         note(&desk, "next", &format!("{number}\n"));
         cut(&desk, &disk, moment);
         println!("{number}: {moment:?}");
+        writeln!(told, "# until cut {number}, {moment:?}\n{}", desk.report().text).unwrap_or_default();
+        life::keep("cuts.report", &told);
         expect_well(&desk, &format!("before cut {number}, {moment:?}"), Some(moment));
         if desk.report().text.contains("\nGO") {
             flushed.clear();

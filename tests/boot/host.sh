@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # host.sh FIXTURE KERNEL REPO [composefs]: the host of a fixture boot-SUITE with the kernel of the fixture KERNEL (uml, boot-kernel) and a
 # small initramfs, as the commit `base` of the new bare repository REPO. What no test needs is masked. Where the host has podman, and
-# QUADLET names an image's layout and tag, it runs as a quadlet, too.
+# QUADLET names an image's layout and tag, it runs as a quadlet, too. LOGIN=yes: for people.
 set -euo pipefail
 fixture=$(realpath "$1") kernels=$(realpath "$2") repo=$(realpath -m "$3") form=${4:-}
 here=$(dirname "$(realpath "$0")")
@@ -39,7 +39,9 @@ if [ "${QUADLET:-}" ] && [ -x "$tree/usr/bin/podman" ]; then
     $'[storage.options]\nadditionalimagestores = ["/usr/lib/containers/storage"]\n' >"$tree/usr/etc/containers/storage.conf"
   install -D -m 0644 "$here/guest/quadlet.container" "$tree/usr/share/containers/systemd/quadlet.container"
 fi
-for unit in getty.target serial-getty@.service systemd-logind.service e2scrub_reap.service e2scrub_all.timer fstrim.timer \
+# People say `reboot`, which asks logind.
+[ "${LOGIN:-}" ] || ln -sfn /dev/null "$tree/usr/etc/systemd/system/systemd-logind.service"
+for unit in getty.target serial-getty@.service e2scrub_reap.service e2scrub_all.timer fstrim.timer \
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer systemd-tmpfiles-clean.timer ldconfig.service \
   systemd-hwdb-update.service systemd-udev-trigger.service modprobe@.service systemd-random-seed.service \
   systemd-pcrmachine.service systemd-pcrphase.service docker-registry.service systemd-machine-id-commit.service; do

@@ -59,17 +59,14 @@ impl Life {
         }
     }
 
-    /// Leaves the reports below target/boot, for people and for docs/boot.md.
+    /// Leaves the reports for people and for docs/boot.md.
     fn keep(&self, name: &str) {
-        let directory = source_dir().join("target/boot");
-        std::fs::create_dir_all(&directory).expect("target/ can be written");
         let mut text = String::new();
         for (number, report) in self.reports.iter().enumerate() {
             writeln!(text, "# boot {}\n{}", number + 1, report.text).unwrap_or_default();
-            let journal = directory.join(format!("{name}.{}.journal", number + 1));
-            std::fs::write(journal, &report.journal).expect("target/ can be written");
+            keep(&format!("{name}.{}.journal", number + 1), &report.journal);
         }
-        std::fs::write(directory.join(format!("{name}.report")), text).expect("target/ can be written");
+        keep(&format!("{name}.report"), &text);
     }
 
     /// It was tried and went well.
@@ -93,6 +90,13 @@ impl Life {
             assert!(names.contains(&name.as_str()), "{name} is reported, but no test asks for it");
         }
     }
+}
+
+/// Leaves a text below target/boot.
+pub fn keep(name: &str, text: &str) {
+    let directory = source_dir().join("target/boot");
+    std::fs::create_dir_all(&directory).expect("target/ can be written");
+    std::fs::write(directory.join(name), text).expect("target/ can be written");
 }
 
 /// The second disk: images to update to.

@@ -34,16 +34,22 @@ def main():
             sys.stdout.buffer.write(data)
             sys.stdout.flush()
             seen += data
-        seen = seen[seen.index(what) + len(what):]
+        before, seen = seen.split(what, 1)
+        return before
 
     def say(line):
         os.write(terminal, line + b"\n")
 
+    boots = set()
     for last in (b"reboot", b"poweroff"):
+        wait_for(b"poweroff ends this")
         wait_for(PROMPT)
         # What is typed is shown, too: so the answers are spelt otherwise.
         say(b"for i in $(seq 600); do systemctl -q is-active hello nginx && break; sleep 1; done; echo all-$((40 + 2))")
         wait_for(b"all-42")
+        say(b"echo b''oot-$(cat /proc/sys/kernel/random/boot_id)-")
+        wait_for(b"boot-")
+        boots.add(wait_for(b"-\r"))
         say(b"sysctr list | grep -c -e hello -e nginx | sed 's/^/count-/'; exec 9<>/dev/tcp/127.0.0.1/8081")
         wait_for(b"count-2")
         say(b"printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&9; cat <&9; exec 9<&-")
@@ -58,6 +64,8 @@ def main():
         if not data:
             break
         sys.stdout.buffer.write(data)
+    if len(boots) != 2:
+        sys.exit(f"shell: it did not boot twice: {boots}")
     _, status = os.waitpid(child, 0)
     sys.exit(os.waitstatus_to_exitcode(status))
 

@@ -7,17 +7,17 @@ fixture() { bash "$top/fixtures/make.sh" "$1"; }
 work=$(mktemp -d /dev/shm/sysctr-boot-shell.XXXXXX)
 trap 'rm -rf --one-file-system "$work"' EXIT
 uml=$(fixture uml)
-bash "$here/host.sh" "$(fixture boot-bookworm)" "$uml" "$work/repo"
+LOGIN=yes bash "$here/host.sh" "$(fixture boot-bookworm)" "$uml" "$work/repo"
 mkdir "$work/images"
 for image in hello nginx; do ln -s "$(fixture $image)" "$work/images/$image"; done
 cp "$top"/manifests/*.* "$work/"
 (cd "$work" && "$top/target/dist/sysctr-compose" --repo repo --base base --ref demo -m demo.toml --add-launcher "$top/target/dist/sysctr")
 bash "$here/disk.sh" "$work/repo" "$work/disk" host demo
-echo "nginx answers on port 8080, hello on 8081; reboot works, poweroff ends this"
 # The terminal is the machine's console; `poweroff` leaves it.
 touch "$work/rebooted"
 while [ -e "$work/rebooted" ]; do
   bash "$here/loader.sh" "$work/disk" "$work/boot"
   echo "systemd.mask=boot-test.service systemd.wants=boot-shell.service quiet" >>"$work/boot.options"
+  echo "nginx answers on port 8080, hello on 8081; reboot works, poweroff ends this"
   LOGIN=yes bash "$here/uml.sh" "$uml" "$work/disk" "$work"
 done

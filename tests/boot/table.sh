@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/../.."
 page=docs/boot.md
-[ -n "$(ls target/boot/*.report 2>/dev/null)" ] || { echo "table: there are no reports; make boot-test leaves them" >&2; exit 1; }
-mapfile -t hosts < <(cd target/boot && ls ./*.report | sed 's|^\./||; s/\.report$//')
+[ -n "$(ls target/boot/debian_*.report 2>/dev/null)" ] || { echo "table: there are no reports; make boot-test leaves them" >&2; exit 1; }
+mapfile -t hosts < <(cd target/boot && ls debian_*.report | sed 's/\.report$//')
 {
   echo '<!-- written by make boot-table -->'
   echo
