@@ -123,10 +123,6 @@ pub enum SignatureKind {
     Sigstore,
 }
 
-/// What a unit must have room for beside a container with a limit of processes: a runtime in the foreground, and what stops,
-/// asks for health and enters it. Runtimes are Go programs of a dozen threads, and more where there are many processors.
-pub const BESIDE_PAYLOAD: u64 = 128;
-
 /// What the launcher has to know beyond `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
@@ -141,7 +137,7 @@ pub struct Launch {
     /// When the payload counts as up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// How many processes and threads the container may have; its unit may have [`BESIDE_PAYLOAD`] more.
+    /// How many processes and threads the container may have; its unit may have some more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<NonZeroU64>,
     /// Directories of the host that are filled from the image when absent.

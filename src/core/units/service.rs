@@ -10,8 +10,11 @@ use tera::{Context, ErrorKind, Tera};
 
 use super::{Source, escape};
 use crate::place;
-use crate::record::BESIDE_PAYLOAD;
 use crate::settings::{Duration, Phase, Restart, Settings, Signal, UnitName};
+
+/// What a unit must have room for beside a container with a limit of processes: a runtime in the foreground, and what stops,
+/// asks for health and enters it. Runtimes are Go programs of a dozen threads, and more where there are many processors.
+const BESIDE_PAYLOAD: u64 = 128;
 
 const TEMPLATE: &str = include_str!("container.service");
 
