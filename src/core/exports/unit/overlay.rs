@@ -208,6 +208,14 @@ mod tests {
                 r#"{"unit": {"credentials": ["key:/etc/key"], "environment_files": ["/etc/x y"]}}"#,
                 &["+RequiresMountsFor=\"/etc/x y\"", "+LoadCredential=key:/etc/key"],
             ),
+            (r#"{"run": {"devices": ["/dev/kvm"]}}"#, &[]),
+        ];
+        assert_changes(cases);
+    }
+
+    #[test]
+    fn a_stop_signal_has_its_lines_over_an_own_unit() {
+        assert_changes(&[
             (
                 r#"{"run": {"stop_timeout": "1m", "stop_signal": "SIGKILL"}}"#,
                 &[
@@ -240,8 +248,10 @@ mod tests {
                     "+RestartForceExitStatus=SIGKILL",
                 ],
             ),
-            (r#"{"run": {"devices": ["/dev/kvm"]}}"#, &[]),
-        ];
+        ]);
+    }
+
+    fn assert_changes(cases: &[(&str, &[&str])]) {
         for (settings, expected) in cases {
             let (mut changed, mut expected) = (changed(settings), expected.to_vec());
             changed.sort();
