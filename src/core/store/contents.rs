@@ -115,8 +115,8 @@ impl ObjectStore {
     pub fn remember(&self, commit: &str) {
         for (key, learnt) in &*self.learnt.lock().unwrap_or_else(PoisonError::into_inner) {
             let written = learnt.known(&self.objects).and_then(|known| {
-                let published = learnt.published(&self.objects)?;
-                layers::write(&self.objects, key, &known, &published)
+                let witnesses = learnt.witnesses(&self.objects)?;
+                layers::write(&self.objects, key, &known, &witnesses)
             });
             written.unwrap_or_default();
         }
@@ -147,18 +147,23 @@ impl Learnt {
         Ok(layers::Known { text: objects.staged(&self.text)?, objects: all })
     }
 
-    /// Its objects that a tree has.
-    fn published(&self, objects: &Objects) -> Result<Vec<Digest>> {
+    /// A few of its objects that a tree has, from all over it.
+    fn witnesses(&self, objects: &Objects) -> Result<Vec<Digest>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = self.ordinals.iter().map(|ordinal| self.id(*ordinal));
-        let shown = shown.filter(|id| !known.hidden.contains(id)).filter_map(|id| known.staged.get(&id));
-        let mut published = Vec::new();
-        for staged in shown {
-            if objects.is_published(&staged.checksum, ObjectKind::File)? {
-                published.push(staged.checksum);
+        let shown: Vec<_> =
+            shown.filter(|id| !known.hidden.contains(id)).filter_map(|id| known.staged.get(&id)).collect();
+        let mut witnesses = Vec::new();
+        // Looking for every object would cost as much as a part of writing it.
+        for part in shown.chunks(shown.len().div_ceil(layers::WITNESSES).max(1)) {
+            for staged in part {
+                if objects.is_published(&staged.checksum, ObjectKind::File)? {
+                    witnesses.push(staged.checksum);
+                    break;
+                }
             }
         }
-        Ok(published)
+        Ok(witnesses)
     }
 }
 

@@ -23,7 +23,7 @@ const MAGIC: &[u8; 8] = b"sysctrL\n";
 /// Of what follows the magic bytes and the witnesses.
 const FORMAT: u32 = 1;
 /// Objects that pruning looks for.
-const WITNESSES: usize = 16;
+pub(super) const WITNESSES: usize = 16;
 /// Entries that are looked at when one commit ends.
 const LOOKED_AT: usize = 64;
 /// How entries are compressed: fast, since there is one for each layer that is read.
@@ -216,15 +216,14 @@ pub(super) fn read(repo: BorrowedFd<'_>, key: &Key) -> Option<Known> {
     Known::of_bytes(&bytes)
 }
 
-/// Puts an entry into the repository, by way of staging. `published` are those of its objects that the repository has.
+/// Puts an entry into the repository, by way of staging. `witnesses` are some of its objects that the repository has, not more
+/// than [`WITNESSES`].
 ///
 /// # Errors
 /// When it can't be written. What was there before is there still.
-pub(super) fn write(objects: &Objects, key: &Key, known: &Known, published: &[Digest]) -> Result<()> {
-    let step = published.len().div_ceil(WITNESSES).max(1);
-    let witnesses: Vec<_> = published.iter().step_by(step).copied().collect();
+pub(super) fn write(objects: &Objects, key: &Key, known: &Known, witnesses: &[Digest]) -> Result<()> {
     let name = key.file_name();
-    objects.stage(&name, |file| Ok(file.write_all(&known.to_bytes(&witnesses)?)?))?;
+    objects.stage(&name, |file| Ok(file.write_all(&known.to_bytes(witnesses)?)?))?;
     let mut dir = objects.repo.try_clone()?;
     for part in DIRECTORY {
         match rustix::fs::mkdirat(&dir, part, Mode::from_raw_mode(0o775)) {

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::newborn::Newborn;
 use super::object::ObjectKind;
 use crate::digest::Digest;
 
@@ -35,6 +36,7 @@ pub struct Objects {
     pub(super) staging: OwnedFd,
     /// The repository's directory.
     pub(super) repo: OwnedFd,
+    pub(super) newborn: Newborn,
     tmp: OwnedFd,
     name: String,
 }
@@ -120,7 +122,8 @@ impl Objects {
             let staging = open_dir(&tmp, &name)?;
             // Another writer may have taken it for one that was cut off.
             if lock(&staging)? && exists(&tmp, &name)? {
-                return Ok(Self { mode, objects, staging, repo, tmp, name });
+                let newborn = Newborn::of(&staging)?;
+                return Ok(Self { mode, objects, staging, repo, newborn, tmp, name });
             }
         }
         bail!("making a staging directory in its tmp: no name is free")
@@ -184,25 +187,28 @@ impl Objects {
     /// When it can't be written.
     pub fn write_metadata(&self, kind: ObjectKind, bytes: &[u8]) -> Result<Digest> {
         let checksum = Digest::of(bytes);
-        if self.has(&checksum, kind)? {
+        let path = loose_path(self.mode, &checksum, kind);
+        // Whether it is staged the creation tells.
+        if exists(&self.objects, &path)? {
             return Ok(checksum);
         }
-        let path = loose_path(self.mode, &checksum, kind);
         let write = || {
-            let Some(file) = self.create(&path)? else { return Ok(()) };
+            let Some(file) = self.create(&path, OBJECT_MODE)? else { return Ok(()) };
             let mut file = std::fs::File::from(file);
             file.write_all(bytes)?;
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+            if !self.newborn.has(OBJECT_MODE) {
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(OBJECT_MODE))?;
+            }
             anyhow::Ok(())
         };
         write().with_context(|| format!("writing object {path}"))?;
         Ok(checksum)
     }
 
-    /// Creates a staged object; `None` if it is staged already.
-    pub(super) fn create(&self, path: &str) -> Result<Option<OwnedFd>> {
+    /// Creates a staged object, as far as can be with this mode; `None` if it is staged already.
+    pub(super) fn create(&self, path: &str, mode: u32) -> Result<Option<OwnedFd>> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(&self.staging, path, flags, Mode::from_raw_mode(0o600));
+        let open = || rustix::fs::openat(&self.staging, path, flags, Mode::from_raw_mode(mode));
         match with_parent(&self.staging, path, open) {
             Ok(file) => Ok(Some(file)),
             Err(Errno::EXIST) => Ok(None),
@@ -295,6 +301,8 @@ impl Drop for Objects {
 }
 
 const PREFIX: &str = "sysctr-";
+/// Of an object that keeps its metadata elsewhere.
+pub(super) const OBJECT_MODE: u32 = 0o644;
 
 /// Whether the lock was free.
 fn lock(dir: &OwnedFd) -> Result<bool> {

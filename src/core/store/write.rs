@@ -15,14 +15,17 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::newborn::Newborn;
 use super::object::{FileKind, ObjectKind, archive_header, bare_user_metadata, file_header, unfit_attribute};
-use super::repo::{Objects, RepoMode, loose_path, with_parent};
+use super::repo::{OBJECT_MODE, Objects, RepoMode, loose_path, with_parent};
 use crate::digest::{Digest, Hasher};
 use crate::tree::Stat;
 use crate::tree::path::quoted;
 
 /// libostree's default (`archive.zlib-level`).
 const LEVEL: u32 = 6;
+/// A file that nobody else may look at yet.
+const CLOSED: u32 = 0o600;
 /// Bytes that are written at once.
 const BUFFER: usize = 128 << 10;
 
@@ -50,7 +53,8 @@ impl Objects {
         hasher.update(&file_header(stat, kind));
         hasher.update(content);
         let checksum = hasher.finish();
-        if self.has(&checksum, ObjectKind::File)? {
+        // Whether it is staged the creation tells.
+        if self.is_published(&checksum, ObjectKind::File)? {
             return Ok(checksum);
         }
         let path = loose_path(self.mode, &checksum, ObjectKind::File);
@@ -62,7 +66,7 @@ impl Objects {
         if let (RepoMode::Bare, FileKind::Symlink(target)) = (self.mode, kind) {
             return self.write_link(path, stat, target);
         }
-        let Some(file) = self.create(path)? else { return Ok(()) };
+        let Some(file) = self.create(path, self.first_mode(stat))? else { return Ok(()) };
         let mut file = File::from(file);
         match (self.mode, kind) {
             (RepoMode::Archive, _) => {
@@ -75,7 +79,16 @@ impl Objects {
             (_, FileKind::Symlink(target)) => file.write_all(&[target.as_bytes(), b"\0"].concat())?,
             (_, FileKind::Regular) => file.write_all(content)?,
         }
-        self.complete(&file, stat, kind)
+        self.complete(&file, stat, kind, self.first_mode(stat))
+    }
+
+    /// The mode that an object's file is created with: its own, where it may have that while the rest is set.
+    fn first_mode(&self, stat: &Stat) -> u32 {
+        match self.mode {
+            RepoMode::Archive => OBJECT_MODE,
+            RepoMode::Bare => u32::from(stat.mode) & 0o777,
+            RepoMode::BareUser => CLOSED,
+        }
     }
 
     /// A symbolic link of a bare repository is one.
@@ -98,14 +111,16 @@ impl Objects {
         Ok(())
     }
 
-    /// Sets what an object's file has besides its content.
-    fn complete(&self, file: impl AsFd, stat: &Stat, kind: FileKind<'_>) -> Result<()> {
+    /// Sets what an object's file has besides its content, but for what it has as it was created with this mode.
+    fn complete(&self, file: impl AsFd, stat: &Stat, kind: FileKind<'_>, created: u32) -> Result<()> {
         match self.mode {
             RepoMode::Archive => {
-                rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+                if created != OBJECT_MODE || !self.newborn.has(OBJECT_MODE) {
+                    rustix::fs::fchmod(&file, Mode::from_raw_mode(OBJECT_MODE))?;
+                }
                 return Ok(());
             }
-            RepoMode::Bare => bare(&file, stat)?,
+            RepoMode::Bare => bare(&file, stat, created, self.newborn)?,
             RepoMode::BareUser => bare_user(&file, stat, kind)?,
         }
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -137,7 +152,7 @@ impl Objects {
     /// A new file in staging, without a name where the file system can.
     fn unnamed(&self) -> Result<(OwnedFd, Option<String>)> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let mode = Mode::from_raw_mode(0o600);
+        let mode = Mode::from_raw_mode(CLOSED);
         let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.staging, ".", flags, mode) {
             Ok(file) => return Ok((file, None)),
@@ -152,11 +167,15 @@ impl Objects {
 }
 
 /// Owner before mode (chown clears setuid), mode before attributes (both clear file capabilities).
-fn bare(file: impl AsFd, stat: &Stat) -> Result<()> {
-    rustix::fs::fchown(&file, Some(Uid::from_raw(stat.uid)), Some(Gid::from_raw(stat.gid)))
-        .with_context(|| format!("setting owner {}:{}", stat.uid, stat.gid))?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.mode.into()))
-        .with_context(|| format!("setting mode {:04o}", stat.mode))?;
+fn bare(file: impl AsFd, stat: &Stat, created: u32, newborn: Newborn) -> Result<()> {
+    if !newborn.is_owned_by(stat.uid, stat.gid) {
+        rustix::fs::fchown(&file, Some(Uid::from_raw(stat.uid)), Some(Gid::from_raw(stat.gid)))
+            .with_context(|| format!("setting owner {}:{}", stat.uid, stat.gid))?;
+    }
+    if created != u32::from(stat.mode) || !newborn.has(created) {
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.mode.into()))
+            .with_context(|| format!("setting mode {:04o}", stat.mode))?;
+    }
     for (name, value) in stat.xattrs.iter().flat_map(|xattrs| xattrs.iter()) {
         rustix::fs::fsetxattr(&file, &**name, value, XattrFlags::empty())
             .with_context(|| format!("setting attribute {}", quoted(name)))?;
@@ -285,7 +304,7 @@ impl FileStream<'_> {
             if objects.has(&checksum, ObjectKind::File)? {
                 return Ok(());
             }
-            objects.complete(&file, &stat, FileKind::Regular)?;
+            objects.complete(&file, &stat, FileKind::Regular, CLOSED)?;
             objects.name(&file, name.as_deref(), &path)
         };
         place().with_context(|| format!("writing object {path}"))?;
