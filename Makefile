@@ -157,7 +157,7 @@ soak: build fixtures
 ## make bench      how fast the programs are beside others: ratios of medians (BENCH="fetch" for some, ROUNDS=N; root)
 .PHONY: bench
 BENCH ?=
-ROUNDS ?= 5
+ROUNDS ?= 3
 bench: build
 	@$(CARGO) build --locked -q -p sysctr-tests --bin bench
 	@target/debug/bench --rounds $(ROUNDS) $(BENCH)

@@ -1,9 +1,10 @@
 //! The same image composed again: nothing changed, the host changed, one layer changed.
 
 use crate::large::Scene;
-use crate::rounds::{Bound, Side, Verdict, compare};
+use crate::rounds::{Bound, Side, compare};
+use crate::rows::Rows;
 
-pub fn run(rounds: usize) -> Verdict {
+pub fn run(rounds: usize) -> Rows {
     let scene = Scene::new();
     // The next night's host.
     scene.shell("echo next >host/usr/share/next");
@@ -13,14 +14,14 @@ pub fn run(rounds: usize) -> Verdict {
         scene.renew(&seed, &format!("done-{mode}"));
         scene.commit(&format!("done-{mode}"), "host", "5").run().expect_ok();
     }
-    let mut verdict = in_a_root(&scene, rounds);
+    let mut rows = in_a_root(&scene, rounds);
     for mode in ["bare", "archive"] {
-        verdict = verdict.and(in_a_repo(&scene, mode, rounds));
+        rows = rows.and(in_a_repo(&scene, mode, rounds));
     }
-    verdict
+    rows
 }
 
-fn in_a_root(scene: &Scene, rounds: usize) -> Verdict {
+fn in_a_root(scene: &Scene, rounds: usize) -> Rows {
     scene.shell("cp -al host root; mv root/usr/etc root/etc");
     let compose = || scene.compose("5", &["--sysroot", "root"]);
     compose().run().expect_ok();
@@ -29,7 +30,7 @@ fn in_a_root(scene: &Scene, rounds: usize) -> Verdict {
     compare("nothing changed, in a root", rounds, vec![side])
 }
 
-fn in_a_repo(scene: &Scene, mode: &str, rounds: usize) -> Verdict {
+fn in_a_repo(scene: &Scene, mode: &str, rounds: usize) -> Rows {
     let done = format!("done-{mode}");
     let ours = format!("ours-{mode}");
     let same = Side::new("the same again", scene.at("."), || {}, || scene.commit(&done, "host", "5"));

@@ -7,11 +7,12 @@ use sysctr_tests::registry::Server;
 use sysctr_tests::{Command, Program, scratch};
 
 use crate::images::Set;
-use crate::rounds::{Side, Verdict, compare};
+use crate::rounds::{Side, compare};
+use crate::rows::Rows;
 
 const IMAGES: usize = 20;
 
-pub fn run(rounds: usize) -> Verdict {
+pub fn run(rounds: usize) -> Rows {
     let (server, work) = (Server::plain(), scratch());
     let set = Set::make(&work.path().join("images"), IMAGES);
     set.push(&server);

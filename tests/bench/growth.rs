@@ -7,17 +7,13 @@ use std::path::Path;
 use sysctr_tests::{Command, Layer, Layout, Packing, Program, Root, fixture, scratch, source_dir};
 
 use crate::images::noise;
-use crate::rounds::{Bytes, Measured, Verdict, measured};
+use crate::rounds::{Bytes, Measured, measured};
+use crate::rows::{Row, Rows, Verdict};
 
 /// The most memory: this, and a part for each entry above 100 000 (design, "Numbers to reach").
 const MEMORY: u64 = 128 << 20;
 const MEMORY_AN_ENTRY: u64 = 400;
 const FREE_ENTRIES: u64 = 100_000;
-
-pub fn run(rounds: usize) -> Verdict {
-    let all = [containers(rounds), files(rounds), bytes(rounds), layers(rounds), hosts(rounds)];
-    all.into_iter().fold(Verdict::Met, Verdict::and)
-}
 
 /// The points of one series.
 struct Series {
@@ -51,7 +47,7 @@ impl Series {
     }
 
     /// Draws it.
-    fn done(self) -> Verdict {
+    fn done(self) -> Rows {
         let plots = source_dir().join("docs/plots");
         std::fs::create_dir_all(&plots).expect("a directory in the source tree");
         let mut script = format!(
@@ -62,14 +58,23 @@ impl Series {
         );
         for (size, measured) in &self.points {
             let mib = measured.memory.0 / (1 << 20);
-            writeln!(script, "{size} {:.3} {mib}", measured.wall.as_secs_f64()).expect("memory takes it");
+            let (wall, cpu) = (measured.wall.as_secs_f64(), measured.cpu.as_secs_f64());
+            writeln!(script, "{size} {wall:.3} {cpu:.3} {mib}").expect("memory takes it");
         }
         script.push_str(
             "END\nplot $points using 1:2 with linespoints title 'wall time', \
-             $points using 1:3 axes x1y2 with linespoints title 'memory'\n",
+             $points using 1:3 with linespoints title 'CPU time', \
+             $points using 1:4 axes x1y2 with linespoints title 'memory'\n",
         );
         Command::new("gnuplot").input(script).in_dir(&plots).run().expect_ok();
-        self.verdict
+        let most = self.points.iter().map(|(_, measured)| measured.memory).max();
+        Row {
+            work: format!("growth with {}, memory", self.name),
+            found: format!("{} at most", most.expect("a point")),
+            asked: format!("{} and {MEMORY_AN_ENTRY} B an entry above {FREE_ENTRIES}", Bytes(MEMORY)),
+            verdict: self.verdict,
+        }
+        .into()
     }
 }
 
@@ -106,7 +111,7 @@ fn small_files(numbers: std::ops::Range<u64>) -> Vec<u8> {
 }
 
 /// Each with a thousand files that no other has.
-fn containers(rounds: usize) -> Verdict {
+pub fn containers(rounds: usize) -> Rows {
     let work = scratch();
     let mut series = Series::new("containers", "containers");
     let mut manifest = String::from("group = 'bench'\n");
@@ -125,7 +130,7 @@ fn containers(rounds: usize) -> Verdict {
     series.done()
 }
 
-fn files(rounds: usize) -> Verdict {
+pub fn files(rounds: usize) -> Rows {
     const A_LAYER: u64 = 100_000;
     let mut series = Series::new("files", "files");
     for count in [10_000, 100_000, 1_000_000] {
@@ -142,7 +147,7 @@ fn files(rounds: usize) -> Verdict {
 }
 
 /// Files of 16 MiB that don't compress.
-fn bytes(rounds: usize) -> Verdict {
+pub fn bytes(rounds: usize) -> Rows {
     const FILE: u64 = 16 << 20;
     const A_LAYER: u64 = 32;
     let mut series = Series::new("bytes", "MB");
@@ -165,7 +170,7 @@ fn bytes(rounds: usize) -> Verdict {
 }
 
 /// The same 127 000 files.
-fn layers(rounds: usize) -> Verdict {
+pub fn layers(rounds: usize) -> Rows {
     const FILES: u64 = 127_000;
     let mut series = Series::new("layers", "layers");
     for count in [1, 8, 32, 127] {
@@ -181,7 +186,7 @@ fn layers(rounds: usize) -> Verdict {
 }
 
 /// A small image into commits on hosts of more and more files.
-fn hosts(rounds: usize) -> Verdict {
+pub fn hosts(rounds: usize) -> Rows {
     let work = scratch();
     let layout = Layout::new(&work.path().join("small"));
     let layer = layout.layer(&small_files(0..1000), Packing::Gzip);

@@ -1,5 +1,6 @@
 //! Images of Debian's own content that share layers, for a registry.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -55,6 +56,29 @@ impl Set {
         }
     }
 
+    /// Puts one of them into a registry under this name and tag.
+    pub fn push_as(&self, server: &Server, number: usize, name: &str) {
+        server.push_tagged(&self.layout.dir, &number.to_string(), name);
+    }
+
+    /// The layout that they are in; tags are their numbers.
+    pub fn dir(&self) -> &Path {
+        &self.layout.dir
+    }
+
+    /// The layers of one of them as they are fetched: digest → size.
+    pub fn layers(&self, number: usize) -> BTreeMap<String, u64> {
+        let read = |path: std::path::PathBuf| -> Value {
+            serde_json::from_slice(&fs::read(path).expect("a document of the layout")).expect("JSON")
+        };
+        let index = read(self.layout.dir.join("index.json"));
+        let digest = index["manifests"][number]["digest"].as_str().expect("a digest").to_owned();
+        let manifest = read(self.layout.dir.join("blobs/sha256").join(digest.trim_start_matches("sha256:")));
+        let layers = manifest["layers"].as_array().expect("a list").iter();
+        let pair = |layer: &Value| (layer["digest"].to_string(), layer["size"].as_u64().expect("a size"));
+        layers.map(pair).collect()
+    }
+
     /// How large they are, by what a fetch of them left in the blobs of `layout`.
     pub fn size(&self, layout: &Path) -> Size {
         let read = |digest: &Value| -> Value {
@@ -64,7 +88,7 @@ impl Set {
         let index: Value =
             serde_json::from_slice(&fs::read(self.layout.dir.join("index.json")).expect("a layout"))
                 .expect("JSON");
-        let mut blobs = std::collections::BTreeMap::new();
+        let mut blobs = BTreeMap::new();
         let mut bytes_apart = 0;
         for listed in index["manifests"].as_array().expect("a list") {
             let manifest = read(&listed["digest"]);

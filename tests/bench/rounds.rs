@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use sysctr_tests::Command;
 
+use crate::rows::{Row, Rows, Verdict};
+
 /// One way to do the work.
 pub struct Side<'a> {
     name: &'static str,
@@ -39,37 +41,6 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MIB: u64 = 1 << 20;
         write!(f, "{}.{} MiB", self.0 / MIB, self.0 % MIB * 10 / MIB)
-    }
-}
-
-/// Whether what was measured is what the design asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Verdict {
-    /// All of it.
-    Met,
-    /// Not all of it.
-    Missed,
-}
-
-impl Verdict {
-    /// Met if `holds`.
-    pub fn of(holds: bool) -> Self {
-        if holds { Self::Met } else { Self::Missed }
-    }
-
-    /// Met if both are.
-    pub fn and(self, other: Self) -> Self {
-        Self::of(self == Self::Met && other == Self::Met)
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Met => "met",
-            Self::Missed => "MISSED",
-        })
     }
 }
 
@@ -133,11 +104,23 @@ impl<'a> Side<'a> {
         (self.prepare)();
         measured((self.work)(), &self.writes)
     }
+
+    fn print(&self, took: &[Measured], notes: &str) {
+        let walls = || took.iter().map(wall);
+        println!(
+            "  {:34} {:>6.2} s {:>15} {:>6.2} s {:>10}  {notes}",
+            self.name,
+            median(walls()),
+            format!("{:.2}–{:.2} s", least(walls()), most(walls())),
+            median(took.iter().map(cpu)),
+            largest(took).to_string(),
+        );
+    }
 }
 
 /// Runs all sides `rounds` times and prints how the first, ours, is beside the others. A first run that finds less in the
 /// page cache than the later ones moves no median.
-pub fn compare(title: &str, rounds: usize, mut sides: Vec<Side<'_>>) -> Verdict {
+pub fn compare(title: &str, rounds: usize, mut sides: Vec<Side<'_>>) -> Rows {
     let mut all: Vec<Vec<Measured>> = sides.iter().map(|_| Vec::with_capacity(rounds)).collect();
     let count = sides.len();
     for round in 0..rounds {
@@ -151,46 +134,48 @@ pub fn compare(title: &str, rounds: usize, mut sides: Vec<Side<'_>>) -> Verdict 
     }
     println!("  {title}; {rounds} rounds");
     println!("  {:34} {:>8} {:>15} {:>8} {:>10}  ours is", "", "median", "range", "CPU", "memory");
-    let mut verdict = Verdict::Met;
+    let mut rows = Rows::none();
     for (number, (side, took)) in sides.iter().zip(&all).enumerate() {
-        let walls = || took.iter().map(|it| it.wall.as_secs_f64());
-        let cpu = median(took.iter().map(|it| it.cpu.as_secs_f64()));
-        let range = format!("{:.2}–{:.2} s", least(walls()), most(walls()));
-        let memory = took.iter().map(|it| it.memory).max().expect("a round was run").to_string();
         let mut notes = Vec::new();
         if number > 0 {
             notes.push(beside(&all[0], took));
         }
         if let Some(bound) = side.bound {
-            let (asked, met) = judged(bound, &all[0], took);
-            notes.push(format!("{asked}: {met}"));
-            verdict = verdict.and(met);
+            let row = judged(title, side.name, bound, &all[0], took);
+            notes.push(format!("asked {}: {}", row.asked, row.verdict));
+            rows = rows.with(row);
         }
-        let notes = notes.join("; ");
-        println!(
-            "  {:34} {:>6.2} s {range:>15} {cpu:>6.2} s {memory:>10}  {notes}",
-            side.name,
-            median(walls())
-        );
+        side.print(took, &notes.join("; "));
     }
-    verdict
+    rows
 }
 
-/// What is asked, in words, and whether it is so.
-fn judged(bound: Bound, ours: &[Measured], theirs: &[Measured]) -> (String, Verdict) {
-    match bound {
-        Bound::Wall(most) => (format!("asked {most:.2} ×"), Verdict::of(ratio(ours, theirs, wall) <= most)),
-        Bound::WallAndCpu(most_wall, most_cpu) => {
-            let met = ratio(ours, theirs, wall) <= most_wall && ratio(ours, theirs, cpu) <= most_cpu;
-            (format!("asked {most_wall:.2} ×, CPU {most_cpu:.2} ×"), Verdict::of(met))
+/// What is asked, and whether it is so.
+fn judged(title: &str, side: &str, bound: Bound, ours: &[Measured], theirs: &[Measured]) -> Row {
+    let (wall, cpu) = (ratio(ours, theirs, wall), ratio(ours, theirs, cpu));
+    let (found, asked, verdict) = match bound {
+        Bound::Wall(most) => {
+            (format!("{wall:.2} × of {side}"), format!("{most:.2} ×"), Verdict::of(wall <= most))
         }
+        Bound::WallAndCpu(most_wall, most_cpu) => (
+            format!("{wall:.2} ×, CPU {cpu:.2} × of {side}"),
+            format!("{most_wall:.2} ×, CPU {most_cpu:.2} ×"),
+            Verdict::of(wall <= most_wall && cpu <= most_cpu),
+        ),
         Bound::Seconds(most) => {
-            (format!("asked {most:.2} s"), Verdict::of(median(ours.iter().map(wall)) <= most))
+            let seconds = median(ours.iter().map(|took| took.wall.as_secs_f64()));
+            (format!("{seconds:.2} s"), format!("{most:.2} s"), Verdict::of(seconds <= most))
         }
         Bound::Memory(most) => {
-            (format!("asked {most}"), Verdict::of(ours.iter().all(|took| took.memory <= most)))
+            let memory = largest(ours);
+            (format!("{memory} of memory"), most.to_string(), Verdict::of(memory <= most))
         }
-    }
+    };
+    Row { work: title.to_owned(), found, asked, verdict }
+}
+
+fn largest(took: &[Measured]) -> Bytes {
+    took.iter().map(|it| it.memory).max().expect("a round was run")
 }
 
 /// `0.50 × (0.45–0.55), CPU 0.90 ×`: ratio of medians, and the least and largest ratio of one round.

@@ -9,7 +9,8 @@ use serde_json::json;
 use sysctr_tests::Program;
 use sysctr_tests::machine::Machine;
 
-use crate::rounds::{Bytes, Verdict, median};
+use crate::rounds::{Bytes, median};
+use crate::rows::{Row, Rows, Verdict};
 
 /// A runtime that does nothing at all.
 const NOTHING: &str = "/usr/lib/under-test/runc";
@@ -20,7 +21,7 @@ const ADDED: f64 = 1.5;
 const SIZE: Bytes = Bytes(4 << 20);
 const MEMORY: Bytes = Bytes(4 << 20);
 
-pub fn run(rounds: usize) -> Verdict {
+pub fn run(rounds: usize) -> Rows {
     let mut machine = Machine::new();
     for runtime in ["runc", "crun"] {
         machine.embed(runtime, &format!("by-{runtime}"), "exit 0", |_, _| {});
@@ -34,12 +35,21 @@ pub fn run(rounds: usize) -> Verdict {
     let size = Bytes(std::fs::metadata(Program::Launcher.path()).expect("it was built").len());
     let small = Verdict::of(size <= SIZE);
     println!("  sysctr: {size}; asked {SIZE}: {small}");
+    let small = Row {
+        work: "sysctr, stripped".to_owned(),
+        found: size.to_string(),
+        asked: SIZE.to_string(),
+        verdict: small,
+    };
     let starts = STARTS_A_ROUND * rounds;
-    small.and(memory(&machine)).and(time(&machine, "runc", starts)).and(time(&machine, "crun", starts))
+    Rows::from(small)
+        .and(memory(&machine))
+        .and(time(&machine, "runc", starts))
+        .and(time(&machine, "crun", starts))
 }
 
 /// With a runtime that does nothing, what remains is the launcher's.
-fn memory(machine: &Machine) -> Verdict {
+fn memory(machine: &Machine) -> Rows {
     let script = "time --quiet --format='%M %R' --output=/run/used /usr/lib/under-test/sysctr run by-nothing; cat /run/used";
     let text = machine.shell(script);
     let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().expect("a number")).collect();
@@ -47,11 +57,17 @@ fn memory(machine: &Machine) -> Verdict {
     let memory = Bytes(kib * 1024);
     let met = Verdict::of(memory <= MEMORY);
     println!("  memory {memory}, {faults} page faults; asked {MEMORY}: {met}");
-    met
+    Row {
+        work: "sysctr run".to_owned(),
+        found: format!("{memory} of memory"),
+        asked: MEMORY.to_string(),
+        verdict: met,
+    }
+    .into()
 }
 
 /// Both in turn, in the same mount namespace.
-fn time(machine: &Machine, runtime: &str, starts: usize) -> Verdict {
+fn time(machine: &Machine, runtime: &str, starts: usize) -> Rows {
     let bundle = format!("/usr/lib/containers/atomic/by-{runtime}");
     let alone = format!("{runtime} --root /run/alone run --bundle {} alone", bundle);
     let launched = format!("/usr/lib/under-test/sysctr run by-{runtime}");
@@ -82,5 +98,11 @@ fn time(machine: &Machine, runtime: &str, starts: usize) -> Verdict {
         "  {runtime}, {starts} starts each: {with:.2} ms, alone {without:.2} ms: {:.2} ms more; asked {ADDED} ms: {met}",
         with - without
     );
-    met
+    Row {
+        work: format!("sysctr run on top of {runtime}"),
+        found: format!("{:.2} ms", with - without),
+        asked: format!("{ADDED} ms"),
+        verdict: met,
+    }
+    .into()
 }
