@@ -122,7 +122,7 @@ tier2: build
 ## make boots      of boot-test what `make test` runs: a host of Debian 13 from its first boot to its sixth, ten power cuts (root)
 .PHONY: boots
 BOOT_TESTS := $(CARGO) test --locked --no-fail-fast -p sysctr-tests --test machines -- --include-ignored
-# No clock decides in these, in others a machine that is far too slow may: they get what the others leave.
+# No clock decides in these; in others one may on a machine that is far too slow, so these get what the others leave.
 boots: build
 	@$(STEP) "boots of real hosts" nice $(BOOT_TESTS) debian_13_crun after_each_power_cut
 

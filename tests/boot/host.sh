@@ -49,7 +49,7 @@ for unit in getty.target serial-getty@.service e2scrub_reap.service e2scrub_all.
 done
 # Time decides nothing here: a busy machine starts forty containers on one slow processor.
 mkdir -p "$units/service.d" "$tree/usr/etc/systemd/journald.conf.d"
-printf '[Service]\nTimeoutStartSec=900\nTimeoutStopSec=300\n' >"$units/service.d/boot-test.conf"
+printf '[Service]\nTimeoutStartSec=1800\nTimeoutStopSec=600\n' >"$units/service.d/boot-test.conf"
 printf '[Journal]\nStorage=persistent\nRateLimitBurst=0\n' >"$tree/usr/etc/systemd/journald.conf.d/boot-test.conf"
 
 labels=(--no-xattrs)

@@ -151,12 +151,19 @@ pub fn web(name: &str, port: u16, answer: &str) -> String {
     )
 }
 
+/// With a health command, so that no time decides whether an update is one.
+fn healthy(web: String) -> String {
+    let health = "{ exec = ['/bin/test', '-s', '/www/index.html'], interval = '100ms', timeout = '1800s' }";
+    format!("{web}unit.health = {health}\n")
+}
+
 fn essential(fares: Essential) -> String {
     let script = match fares {
         Essential::Whole => "sleep 1; touch /run/well; exec sleep 100000",
         Essential::Broken => "exit 3",
     };
-    let health = "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '600s' }";
+    let health =
+        "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '1800s' }";
     shell("essential", script, &format!("unit = {{ essential = true, restart = 'no', {health} }}"))
 }
 
@@ -171,13 +178,14 @@ fn full() -> String {
 }
 
 fn first(compose: Compose, kind: HostKind) -> Compose {
-    let health = "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '600s' }";
+    let health =
+        "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '1800s' }";
     let late = "sleep 0.8; touch /run/well; exec sleep 100000";
     let mut containers = vec![
         format!("[[container]]\nname = 'hello'\nimage = '{}'\n", Image::hello().in_manifest()),
         format!("[[container]]\nname = 'nginx'\nimage = '{}'\n", Image::nginx().in_manifest()),
         format!("[[container]]\nname = 'wanted'\nimage = '{}'\n", Image::exports("wanted").in_manifest()),
-        web("web", 8085, "1"),
+        healthy(web("web", 8085, "1")),
         web("kept", 8086, "1"),
         payload("early", "'show'", "unit.phase = 'early'"),
         payload(
@@ -220,7 +228,7 @@ fn first(compose: Compose, kind: HostKind) -> Compose {
 }
 
 fn second(compose: Compose, kind: HostKind, fares: Essential, answer: &str) -> Compose {
-    let containers = [web("web", 8085, answer), web("kept", 8086, answer), essential(fares)];
+    let containers = [healthy(web("web", 8085, answer)), web("kept", 8086, answer), essential(fares)];
     made(compose, kind, &containers)
 }
 
@@ -230,7 +238,8 @@ pub fn made(compose: Compose, kind: HostKind, containers: &[String]) -> Compose 
     for answer in ["1", "5", "6"] {
         images::web(answer, &compose.work_dir().join(format!("web-{answer}")));
     }
-    let runtime = format!("[[container]]\nruntime = '{}'\n", kind.runtime.name());
+    // To be killed for being slow is no end in order.
+    let runtime = format!("[[container]]\nruntime = '{}'\nrun.stop_timeout = '600s'\n", kind.runtime.name());
     let manifest = format!("group = 'boot'\n{}", containers.concat().replace("[[container]]\n", &runtime));
     compose.manifest(manifest).with(&Image::payload())
 }

@@ -12,9 +12,9 @@ began() { is InactiveExitTimestampMonotonic "$1"; }
 up() { is ActiveEnterTimestampMonotonic "$1"; }
 # before WHAT A B: time A is known and not later than B
 before() { [ "$2" -gt 0 ] && [ "$2" -le "$3" ] || fail "$1: $2 is not before $3"; }
-# As in all machines, but a busy one is given five minutes.
+# As in all machines, but a busy one is given a quarter of an hour.
 wait_for() {
-  local end=$((SECONDS + 300))
+  local end=$((SECONDS + 900))
   until "$@" >/dev/null 2>&1; do
     [ $SECONDS -lt $end ] || fail "no: $*"
     sleep 0.05
