@@ -165,6 +165,15 @@ mod tests {
         [less(&plain, &changed, "-"), less(&changed, &plain, "+")].concat()
     }
 
+    fn assert_changed(cases: &[(&str, &[&str])]) {
+        for (settings, expected) in cases {
+            let (mut changed, mut expected) = (changed(settings), expected.to_vec());
+            changed.sort();
+            expected.sort_unstable();
+            assert_eq!(changed, expected, "{settings}");
+        }
+    }
+
     #[test]
     fn each_setting_has_its_lines_over_an_own_unit() {
         let cases: &[(&str, &[&str])] = &[
@@ -210,12 +219,12 @@ mod tests {
             ),
             (r#"{"run": {"devices": ["/dev/kvm"]}}"#, &[]),
         ];
-        assert_changes(cases);
+        assert_changed(cases);
     }
 
     #[test]
-    fn a_stop_signal_has_its_lines_over_an_own_unit() {
-        assert_changes(&[
+    fn a_stop_by_sigkill_is_a_good_end_and_a_kill_is_followed_by_a_restart() {
+        assert_changed(&[
             (
                 r#"{"run": {"stop_timeout": "1m", "stop_signal": "SIGKILL"}}"#,
                 &[
@@ -249,15 +258,6 @@ mod tests {
                 ],
             ),
         ]);
-    }
-
-    fn assert_changes(cases: &[(&str, &[&str])]) {
-        for (settings, expected) in cases {
-            let (mut changed, mut expected) = (changed(settings), expected.to_vec());
-            changed.sort();
-            expected.sort_unstable();
-            assert_eq!(changed, expected, "{settings}");
-        }
     }
 
     #[test]
