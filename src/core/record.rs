@@ -6,7 +6,6 @@
 mod made;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 
 use anyhow::{Context, Result, bail};
 use camino::Utf8PathBuf;
@@ -89,8 +88,7 @@ pub struct Signer {
     pub kind: SignatureKind,
     /// The key file, as manifest or policy names it: a hint for people.
     pub key: String,
-    /// Of an OpenPGP key its fingerprint, of a sigstore key SHA-256 of its file. More than one, joined by ` or `: the
-    /// file has several keys, and one of them signed.
+    /// Of an OpenPGP key its fingerprint, of a sigstore key SHA-256 of its file; ` or ` joins several, of which one signed.
     pub fingerprint: String,
 }
 
@@ -137,17 +135,16 @@ pub struct Launch {
     /// When the payload counts as up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// How many processes and threads the container may have; its unit may have some more.
+    /// How many processes and threads the container may have; its unit may have 128 more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pids: Option<NonZeroU64>,
+    pub pids: Option<std::num::NonZeroU64>,
     /// Directories of the host that are filled from the image when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeSeed>,
     /// Bind sources which are replaced by an empty file where the host has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub empty_if_missing: Vec<AbsolutePath>,
-    /// Files of `KEY=VALUE` lines merged into the payload's environment at start; a leading `-` is not allowed,
-    /// a missing file is an error.
+    /// Files of `KEY=VALUE` lines merged into the payload's environment at start; no leading `-`, a missing one is an error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment_files: Vec<AbsolutePath>,
     /// Whether `$CREDENTIALS_DIRECTORY` of the unit is bound to `/run/credentials` in the container.
@@ -287,8 +284,7 @@ pub struct Embedded {
     /// The rule in the SELinux policy's files about the roots of all containers; none without a policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_rule: Option<LabelRule>,
-    /// Directories that composes made outside [`crate::place::EMBEDDED_DIR`], relative to the target's root. They
-    /// are removed with the last thing in them.
+    /// Directories that composes made outside [`crate::place::EMBEDDED_DIR`], relative to the target's root. They go with what they hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directories: Vec<Utf8PathBuf>,
 }

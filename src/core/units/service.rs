@@ -22,6 +22,9 @@ const TEMPLATE: &str = include_str!("container.service");
 pub const STOP_TIMEOUT: Duration = Duration::from_millis(10_000);
 /// systemd waits so much longer than the launcher, which kills by itself when its time is over.
 const STOP_GRACE_MILLIS: u64 = 5_000;
+/// What a unit must have room for beside a container with a limit of processes: a runtime in the foreground, and what stops,
+/// asks for health and enters it. Runtimes are Go programs of a dozen threads, and more where there are many processors.
+const BESIDE_PAYLOAD: u64 = 128;
 /// systemd's own default.
 const START_MILLIS: u64 = 90_000;
 /// The first start copies the image's content into volumes.
