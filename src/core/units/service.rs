@@ -12,10 +12,6 @@ use super::{Source, escape};
 use crate::place;
 use crate::settings::{Duration, Phase, Restart, Settings, Signal, UnitName};
 
-/// What a unit must have room for beside a container with a limit of processes: a runtime in the foreground, and what stops,
-/// asks for health and enters it. Runtimes are Go programs of a dozen threads, and more where there are many processors.
-const BESIDE_PAYLOAD: u64 = 128;
-
 const TEMPLATE: &str = include_str!("container.service");
 
 /// What stops a container when nothing is said.
