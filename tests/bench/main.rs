@@ -13,6 +13,7 @@ mod large;
 mod rounds;
 mod rows;
 mod start;
+mod together;
 mod update;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ const SUBJECTS: &[Subject] = &[
         run: again::run,
     },
     Subject { name: "start", about: "what `sysctr run` adds to the runtime", run: start::run },
+    Subject { name: "together", about: "20 units started at once", run: together::run },
     Subject {
         name: "fetch",
         about: "20 images that share layers, from a registry: into an empty cache, and again",
