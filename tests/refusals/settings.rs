@@ -107,8 +107,8 @@ fn templates_that_fail() {
         stage
     };
     let variables = "after, before, conflicts, cpu_quota, credentials, default_dependencies, description, devices, \
-        documentation, health, launcher, memory_max, name, phase, pid_file, required_by, requires, requires_mounts_for, \
-        restart, set, success_exit_status, tasks_max, timeout_start, timeout_stop, type, wanted_by";
+        documentation, health, kill_signal, launcher, memory_max, name, phase, pid_file, required_by, requires, requires_mounts_for, \
+        restart, restart_force_exit_status, set, success_exit_status, tasks_max, timeout_start, timeout_stop, type, wanted_by";
     for (text, why) in [
         (
             "[Service]\nExecStart={{ launchr }} run {{ name }}\n",
