@@ -149,11 +149,7 @@ pub fn directories(run_dir: &Utf8Path) -> Result<()> {
         }
     }
     for directory in [Utf8Path::new(place::RUNTIME_STATE), run_dir] {
-        let mut builder = std::fs::DirBuilder::new();
-        let parents =
-            directory.parent().map_or(Ok(()), |parent| builder.recursive(true).mode(0o755).create(parent));
-        let made =
-            parents.and_then(|()| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory));
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.with_context(|| format!("making {directory}"))?;
     }
     Ok(())

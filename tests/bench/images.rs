@@ -61,6 +61,10 @@ impl Set {
         server.push_tagged(&self.layout.dir, &number.to_string(), name);
     }
 
+    fn index(&self) -> Value {
+        read(&self.layout.dir.join("index.json"))
+    }
+
     /// The layout that they are in; tags are their numbers.
     pub fn dir(&self) -> &Path {
         &self.layout.dir
@@ -68,12 +72,7 @@ impl Set {
 
     /// The layers of one of them as they are fetched: digest → size.
     pub fn layers(&self, number: usize) -> BTreeMap<String, u64> {
-        let read = |path: std::path::PathBuf| -> Value {
-            serde_json::from_slice(&fs::read(path).expect("a document of the layout")).expect("JSON")
-        };
-        let index = read(self.layout.dir.join("index.json"));
-        let digest = index["manifests"][number]["digest"].as_str().expect("a digest").to_owned();
-        let manifest = read(self.layout.dir.join("blobs/sha256").join(digest.trim_start_matches("sha256:")));
+        let manifest = document(&self.layout.dir, &self.index()["manifests"][number]["digest"]);
         let layers = manifest["layers"].as_array().expect("a list").iter();
         let pair = |layer: &Value| (layer["digest"].to_string(), layer["size"].as_u64().expect("a size"));
         layers.map(pair).collect()
@@ -81,17 +80,10 @@ impl Set {
 
     /// How large they are, by what a fetch of them left in the blobs of `layout`.
     pub fn size(&self, layout: &Path) -> Size {
-        let read = |digest: &Value| -> Value {
-            let name = blob_name(digest.as_str().expect("a digest"));
-            serde_json::from_slice(&fs::read(layout.join(name)).expect("it was fetched")).expect("JSON")
-        };
-        let index: Value =
-            serde_json::from_slice(&fs::read(self.layout.dir.join("index.json")).expect("a layout"))
-                .expect("JSON");
         let mut blobs = BTreeMap::new();
         let mut bytes_apart = 0;
-        for listed in index["manifests"].as_array().expect("a list") {
-            let manifest = read(&listed["digest"]);
+        for listed in self.index()["manifests"].as_array().expect("a list") {
+            let manifest = document(layout, &listed["digest"]);
             for described in
                 manifest["layers"].as_array().expect("a list").iter().chain([&manifest["config"]])
             {
@@ -102,6 +94,15 @@ impl Set {
         }
         Size { blobs: blobs.len(), bytes: blobs.values().sum(), bytes_apart }
     }
+}
+
+/// A blob of a layout.
+fn document(layout: &Path, digest: &Value) -> Value {
+    read(&layout.join(blob_name(digest.as_str().expect("a digest"))))
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).expect("a document of a layout")).expect("JSON")
 }
 
 /// Bytes that don't compress.

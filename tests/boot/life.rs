@@ -157,14 +157,16 @@ fn healthy(web: String) -> String {
     format!("{web}unit.health = {health}\n")
 }
 
+/// Asked of a container that says so by a file; no time decides.
+const WELL: &str =
+    "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '1800s' }";
+
 fn essential(fares: Essential) -> String {
     let script = match fares {
         Essential::Whole => "sleep 1; touch /run/well; exec sleep 100000",
         Essential::Broken => "exit 3",
     };
-    let health =
-        "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '1800s' }";
-    shell("essential", script, &format!("unit = {{ essential = true, restart = 'no', {health} }}"))
+    shell("essential", script, &format!("unit = {{ essential = true, restart = 'no', {WELL} }}"))
 }
 
 /// One that has used up its limit as soon as it runs, and whose first process reaps nobody. Once it is full the shell can begin no
@@ -178,8 +180,6 @@ fn full() -> String {
 }
 
 fn first(compose: Compose, kind: HostKind) -> Compose {
-    let health =
-        "health = { exec = ['/bin/test', '-e', '/run/well'], interval = '100ms', timeout = '1800s' }";
     let late = "sleep 0.8; touch /run/well; exec sleep 100000";
     let mut containers = vec![
         format!("[[container]]\nname = 'hello'\nimage = '{}'\n", Image::hello().in_manifest()),
@@ -201,7 +201,7 @@ fn first(compose: Compose, kind: HostKind) -> Compose {
         ),
         payload("follows", "", "unit.after = ['ordered.service']"),
         payload("ready", "'sleep=800', 'status=quite well', 'ready'", "unit.notify = true"),
-        shell("checked", late, &format!("unit.{health}")),
+        shell("checked", late, &format!("unit.{WELL}")),
         payload("after-checked", "", "unit.after = ['checked.service']"),
         shell("shell", "exec sleep 100000", "run.volumes = { '/data' = '/var/lib/sysctr/shell/data' }"),
         shell(

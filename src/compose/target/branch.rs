@@ -128,19 +128,21 @@ impl Branch {
     /// When a commit can't be read.
     pub fn is_made_with(&self, embedded: &Embedded) -> Result<bool> {
         let Some(earlier) = &self.earlier else { return Ok(false) };
+        let containers = revision::containers(embedded);
+        self.base.is_origin_of(earlier, &Message::of(&self.revision(), self.stood.as_deref(), containers))
+    }
+
+    /// What a new commit is called.
+    fn revision(&self) -> Revision<'_> {
         let Naming { reference, subject, timestamp, signers, .. } = &self.naming;
-        self.base.is_origin_of(
-            earlier,
-            &Message {
-                reference: reference.as_str(),
-                subject: subject.as_deref(),
-                parent: self.parent,
-                previous: self.stood.as_deref(),
-                timestamp: *timestamp,
-                containers: revision::containers(embedded),
-                signers,
-            },
-        )
+        Revision {
+            reference: reference.as_str(),
+            subject: subject.as_deref(),
+            parent: self.parent,
+            timestamp: *timestamp,
+            jobs: self.jobs,
+            signers,
+        }
     }
 
     /// Signs what the ref names when it stays.
@@ -177,18 +179,10 @@ impl Branch {
     /// # Errors
     /// As [`Commit::begin`]; also when the ref was moved since it was looked at.
     pub fn begin(&self) -> Result<Composing<'_>> {
-        let Naming { reference, subject, timestamp, signers, .. } = &self.naming;
-        let composing = self.base.begin(Revision {
-            reference: reference.as_str(),
-            subject: subject.as_deref(),
-            parent: self.parent,
-            timestamp: *timestamp,
-            jobs: self.jobs,
-            signers,
-        })?;
+        let composing = self.base.begin(self.revision())?;
         // What is adopted from the earlier commit is safe from here: nobody prunes what a ref names.
         if composing.previous() != self.stood.as_deref() {
-            bail!("ref {reference} was moved by another program meanwhile; compose again");
+            bail!("ref {} was moved by another program meanwhile; compose again", self.naming.reference);
         }
         Ok(composing)
     }

@@ -74,6 +74,18 @@ pub(super) struct Message<'a> {
     pub signers: &'a Signers,
 }
 
+impl<'a> Message<'a> {
+    /// Of a commit that embeds these containers, as the revision calls it.
+    pub fn of(
+        revision: &Revision<'a>,
+        previous: Option<&'a str>,
+        containers: BTreeMap<String, String>,
+    ) -> Self {
+        let Revision { reference, subject, parent, timestamp, signers, .. } = *revision;
+        Self { reference, subject, parent, previous, timestamp, containers, signers }
+    }
+}
+
 impl Commit {
     /// Opens the commit that `rev` names (a ref or a checksum) in the repository at `path`. A ref of the repository comes first,
     /// even if its name reads like the beginning of a checksum.

@@ -135,12 +135,11 @@ impl<'a> Composing<'a> {
         let refs = rustix::fs::openat(self.transaction.directory(), "refs", flags, Mode::empty())
             .context("opening refs")?;
         rustix::fs::flock(&refs, FlockOperation::LockExclusive).context("locking refs")?;
-        let Revision { reference, subject, parent, timestamp, signers, .. } = self.revision;
+        let reference = self.revision.reference;
         if self.base.resolve(reference)? != self.previous {
             bail!("ref {reference} was moved by another program meanwhile; compose again");
         }
-        let previous = self.previous.as_deref();
-        let message = Message { reference, subject, parent, previous, timestamp, containers, signers };
+        let message = Message::of(&self.revision, self.previous.as_deref(), containers);
         let (checksum, fate) = self.transaction.finish(root, &message)?;
         self.store.remember(&checksum);
         Ok(Written { checksum, fate, published, deployment: None })

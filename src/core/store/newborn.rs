@@ -1,7 +1,7 @@
 //! What the kernel gives a file that is created in a directory, so that nothing is set which it has already: setting owner or
 //! mode is a change of the file system's journal, and an image has tens of thousands of files.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -32,8 +32,11 @@ impl Newborn {
         self.owner == (uid, gid)
     }
 
-    /// Whether a file that is created with this mode has it.
-    pub(super) fn has(self, mode: u32) -> bool {
-        mode & !self.kept == 0
+    /// Gives a file that was created with one mode another, or the same where umask or access list took some of it.
+    pub(super) fn change_mode(self, file: impl AsFd, created: u32, mode: u32) -> rustix::io::Result<()> {
+        if created == mode && mode & !self.kept == 0 {
+            return Ok(());
+        }
+        rustix::fs::fchmod(file, Mode::from_raw_mode(mode))
     }
 }

@@ -196,9 +196,7 @@ impl Objects {
             let Some(file) = self.create(&path, OBJECT_MODE)? else { return Ok(()) };
             let mut file = std::fs::File::from(file);
             file.write_all(bytes)?;
-            if !self.newborn.has(OBJECT_MODE) {
-                rustix::fs::fchmod(&file, Mode::from_raw_mode(OBJECT_MODE))?;
-            }
+            self.newborn.change_mode(&file, OBJECT_MODE, OBJECT_MODE)?;
             anyhow::Ok(())
         };
         write().with_context(|| format!("writing object {path}"))?;

@@ -115,9 +115,7 @@ impl Objects {
     fn complete(&self, file: impl AsFd, stat: &Stat, kind: FileKind<'_>, created: u32) -> Result<()> {
         match self.mode {
             RepoMode::Archive => {
-                if created != OBJECT_MODE || !self.newborn.has(OBJECT_MODE) {
-                    rustix::fs::fchmod(&file, Mode::from_raw_mode(OBJECT_MODE))?;
-                }
+                self.newborn.change_mode(&file, created, OBJECT_MODE)?;
                 return Ok(());
             }
             RepoMode::Bare => bare(&file, stat, created, self.newborn)?,
@@ -172,10 +170,8 @@ fn bare(file: impl AsFd, stat: &Stat, created: u32, newborn: Newborn) -> Result<
         rustix::fs::fchown(&file, Some(Uid::from_raw(stat.uid)), Some(Gid::from_raw(stat.gid)))
             .with_context(|| format!("setting owner {}:{}", stat.uid, stat.gid))?;
     }
-    if created != u32::from(stat.mode) || !newborn.has(created) {
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.mode.into()))
-            .with_context(|| format!("setting mode {:04o}", stat.mode))?;
-    }
+    let changed = newborn.change_mode(&file, created, stat.mode.into());
+    changed.with_context(|| format!("setting mode {:04o}", stat.mode))?;
     for (name, value) in stat.xattrs.iter().flat_map(|xattrs| xattrs.iter()) {
         rustix::fs::fsetxattr(&file, &**name, value, XattrFlags::empty())
             .with_context(|| format!("setting attribute {}", quoted(name)))?;

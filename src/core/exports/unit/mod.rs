@@ -215,16 +215,14 @@ fn fill(unit: &mut UnitFile, fit: &Fit<'_>) {
     let kill = units::kill_signal(fit.stop_signal);
     let timeout = fit.stop_timeout.to_string();
     for (key, value) in [
-        ("Delegate", "yes"),
-        ("KillMode", "mixed"),
-        ("KillSignal", kill.as_deref().unwrap_or_default()),
-        ("SuccessExitStatus", &status),
-        ("TimeoutStopSec", &timeout),
-        ("SyslogIdentifier", fit.name.as_str()),
+        ("Delegate", Some("yes")),
+        ("KillMode", Some("mixed")),
+        ("KillSignal", kill.as_deref()),
+        ("SuccessExitStatus", Some(&*status)),
+        ("TimeoutStopSec", Some(&*timeout)),
+        ("SyslogIdentifier", Some(fit.name.as_str())),
     ] {
-        if value.is_empty() {
-            continue;
-        }
+        let Some(value) = value else { continue };
         let timeout_said = key == "TimeoutStopSec" && unit.last("Service", "TimeoutSec").is_some();
         if unit.last("Service", key).is_none() && !timeout_said {
             unit.add("Service", key, value);
