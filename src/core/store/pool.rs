@@ -1,6 +1,4 @@
 //! Threads that do what need not be waited for. What waits is bounded by its cost, and the first error is kept.
-//!
-//! Most jobs are small files: waking a thread for each costs more than some of them, so a thread is woken when enough waits for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,22 +8,11 @@ use anyhow::{Context, Result, bail};
 
 type Job = Box<dyn FnOnce() -> Result<()> + Send>;
 
-/// Waiting jobs for which a thread is woken.
-const WORTH_WAKING: usize = 16;
-/// The same, by their cost.
-const WORTH_WAKING_COST: usize = 256 << 10;
-
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(usize, Job)>,
     /// Cost of all that waits or is done right now.
     cost: usize,
-    /// Threads of the pool that have nothing to do.
-    idle: usize,
-    /// Cost of what came since a thread was woken.
-    unheard: usize,
-    /// Callers that wait for room, or for the end.
-    callers: usize,
     closed: bool,
     failed: bool,
     error: Option<anyhow::Error>,
@@ -55,9 +42,7 @@ impl Shared {
                 if state.closed {
                     return;
                 }
-                state.idle += 1;
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.idle -= 1;
             };
             let skip = state.failed;
             drop(state);
@@ -71,17 +56,6 @@ impl Shared {
             }
             drop(done);
         }
-    }
-
-    /// Waits for a job's end, with all threads at work.
-    fn wait<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        if state.idle > 0 && !state.waiting.is_empty() {
-            self.work.notify_all();
-        }
-        state.callers += 1;
-        state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
-        state.callers -= 1;
-        state
     }
 }
 
@@ -98,11 +72,8 @@ impl Drop for Done<'_> {
         if std::thread::panicking() {
             state.failed = true;
         }
-        let somebody_waits = state.callers > 0;
         drop(state);
-        if somebody_waits {
-            self.shared.room.notify_all();
-        }
+        self.shared.room.notify_all();
     }
 }
 
@@ -133,21 +104,13 @@ impl Pool {
     pub(super) fn submit(&self, cost: usize, job: Job) -> Result<()> {
         let mut state = self.shared.state();
         while state.cost > 0 && state.cost + cost > self.most && !state.failed {
-            state = self.shared.wait(state);
+            state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         failure(&mut state)?;
         state.cost += cost;
-        state.unheard += cost;
         state.waiting.push_back((cost, job));
-        let worth_waking = state.unheard >= WORTH_WAKING_COST || state.waiting.len() >= WORTH_WAKING;
-        let wake = worth_waking && state.idle > 0;
-        if wake {
-            state.unheard = 0;
-        }
         drop(state);
-        if wake {
-            self.shared.work.notify_one();
-        }
+        self.shared.work.notify_one();
         Ok(())
     }
 
@@ -158,7 +121,7 @@ impl Pool {
     pub(super) fn drain(&self) -> Result<()> {
         let mut state = self.shared.state();
         while state.cost > 0 {
-            state = self.shared.wait(state);
+            state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         failure(&mut state)
     }
