@@ -31,7 +31,8 @@ fn into_repo(scene: &Scene, mode: &str, rounds: usize, bound: Bound) -> Rows {
     let theirs = format!("ostree --repo=theirs-{mode} commit -b image --tar-autocreate-parents{trees}");
     let ours = format!("ours-{mode}");
     let again = || {
-        scene.shell(&format!("rm -rf theirs-{mode}; ostree init --repo=theirs-{mode} --mode={mode}"));
+        scene.put_away(&format!("theirs-{mode}"));
+        scene.shell(&format!("ostree init --repo=theirs-{mode} --mode={mode}"));
     };
     let title = format!("into a repository of mode {mode}");
     let (place, other) = (scene.at(&ours), scene.at(format!("theirs-{mode}")));
@@ -108,17 +109,18 @@ pub fn into_root(rounds: usize) -> Rows {
     let gunzip = format!("gzip -dc{} >/dev/null", words(scene.blobs()));
     let digest = format!("sha256sum{} >/dev/null", words(scene.tars()));
     let files = format!("mkdir files; for tar in{}; do tar -xpf $tar -C files; done", words(scene.tars()));
-    let fresh = |name: &'static str| move || scene.shell(&format!("rm -rf {name}"));
+    let fresh = |name: &'static str| move || scene.put_away(name);
+    let root = || {
+        scene.put_away("root");
+        scene.shell("cp -al host root; mv root/usr/etc root/etc");
+    };
     compare(
         "into a root directory, and what the machine alone takes",
         rounds,
         vec![
-            Side::new(
-                "sysctr-compose --sysroot",
-                scene.at("."),
-                || scene.shell("rm -rf root; cp -al host root; mv root/usr/etc root/etc"),
-                || scene.compose("5", &["--sysroot", "root"]),
-            )
+            Side::new("sysctr-compose --sysroot", scene.at("."), root, || {
+                scene.compose("5", &["--sysroot", "root"])
+            })
             .bound(Bound::Memory(MEMORY)),
             Side::new("umoci unpack", scene.at("."), fresh("unpacked"), || scene.script(&umoci))
                 .bound(Bound::Wall(0.4)),
@@ -153,7 +155,8 @@ pub fn whole(rounds: usize) -> Rows {
         scene.layout().display()
     );
     let again = || {
-        scene.shell("rm -rf bundle tree; cp -al big tree");
+        scene.put_away("bundle tree");
+        scene.shell("cp -al big tree");
         scene.renew("seed-big", "theirs");
     };
     compare(

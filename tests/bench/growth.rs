@@ -7,7 +7,7 @@ use std::path::Path;
 use sysctr_tests::{Command, Layer, Layout, Packing, Program, Root, fixture, scratch, source_dir};
 
 use crate::images::noise;
-use crate::rounds::{Bytes, Measured, measured};
+use crate::rounds::{Bytes, Measured, measured, rest};
 use crate::rows::{Row, Rows, Verdict};
 
 /// The most memory: this, and a part for each entry above 100 000 (design, "Numbers to reach").
@@ -23,12 +23,15 @@ struct Series {
     unit: &'static str,
     points: Vec<(u64, Measured)>,
     verdict: Verdict,
+    /// What was composed into, until the series is done: nothing is removed between two points (see [`rest`]).
+    roots: Vec<Root>,
 }
 
 impl Series {
     fn new(name: &'static str, unit: &'static str) -> Self {
         println!("  {name}");
-        Self { name, unit, points: Vec::new(), verdict: Verdict::Met }
+        rest();
+        Self { name, unit, points: Vec::new(), verdict: Verdict::Met, roots: Vec::new() }
     }
 
     /// One more point, of an image with so many entries.
@@ -44,6 +47,21 @@ impl Series {
         );
         self.points.push((size, measured));
         self.verdict = self.verdict.and(met);
+    }
+
+    /// Composes a manifest into a fresh small root, several times; the median run.
+    fn compose(&mut self, work: &Path, manifest: &str, rounds: usize) -> Measured {
+        std::fs::write(work.join("containers.toml"), manifest).expect("a manifest");
+        let run = |_| {
+            let root = Root::small();
+            let compose = Command::new(Program::Composer.path()).arg("--sysroot").arg(root.path());
+            let compose = compose.arg("--add-launcher").arg(Program::Launcher.path());
+            let compose = compose.args(["-m", "containers.toml", "--max-bytes", "20000000000"]);
+            let measured = measured(compose.in_dir(work), &root.path());
+            self.roots.push(root);
+            measured
+        };
+        Measured::median((0..rounds).map(run).collect())
     }
 
     /// Draws it.
@@ -78,21 +96,6 @@ impl Series {
     }
 }
 
-/// Composes a manifest into a fresh small root, several times; the median run.
-fn into_root(work: &Path, manifest: &str, rounds: usize) -> Measured {
-    std::fs::write(work.join("containers.toml"), manifest).expect("a manifest");
-    let runs = (0..rounds).map(|_| {
-        let root = Root::small();
-        let compose = Command::new(Program::Composer.path()).arg("--sysroot").arg(root.path());
-        let compose = compose.arg("--add-launcher").arg(Program::Launcher.path());
-        measured(
-            compose.args(["-m", "containers.toml", "--max-bytes", "20000000000"]).in_dir(work),
-            &root.path(),
-        )
-    });
-    Measured::median(runs.collect())
-}
-
 fn one(name: &str) -> String {
     format!("group = 'bench'\n[[container]]\nname = '{name}'\nimage = 'oci:{name}:1'\n")
 }
@@ -125,7 +128,8 @@ pub fn containers(rounds: usize) -> Rows {
                 .expect("memory takes it");
         }
         made = count;
-        series.point(count, 1000, into_root(work.path(), &manifest, rounds));
+        let measured = series.compose(work.path(), &manifest, rounds);
+        series.point(count, 1000, measured);
     }
     series.done()
 }
@@ -141,7 +145,8 @@ pub fn files(rounds: usize) -> Rows {
             .map(|begin| layout.layer(&small_files(begin..count.min(begin + A_LAYER)), Packing::Gzip))
             .collect();
         layout.whole(&layers);
-        series.point(count, count + count / 1000, into_root(work.path(), &one("files"), rounds));
+        let measured = series.compose(work.path(), &one("files"), rounds);
+        series.point(count, count + count / 1000, measured);
     }
     series.done()
 }
@@ -164,7 +169,8 @@ pub fn bytes(rounds: usize) -> Rows {
             })
             .collect();
         layout.whole(&layers);
-        series.point(megabytes, files, into_root(work.path(), &one("bytes"), rounds));
+        let measured = series.compose(work.path(), &one("bytes"), rounds);
+        series.point(megabytes, files, measured);
     }
     series.done()
 }
@@ -180,7 +186,8 @@ pub fn layers(rounds: usize) -> Rows {
         let ranges = (0..count).map(|layer| (layer * share).min(FILES)..((layer + 1) * share).min(FILES));
         let layers: Vec<_> = ranges.map(|range| layout.layer(&small_files(range), Packing::Gzip)).collect();
         layout.whole(&layers);
-        series.point(count, FILES + FILES / 1000, into_root(work.path(), &one("layers"), rounds));
+        let measured = series.compose(work.path(), &one("layers"), rounds);
+        series.point(count, FILES + FILES / 1000, measured);
     }
     series.done()
 }

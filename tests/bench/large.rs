@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use sysctr_tests::{Command, Program, fixture, scratch};
 
+use crate::rounds::rest;
+
 /// A place to work, with the image and a host.
 pub struct Scene {
     work: tempfile::TempDir,
@@ -25,6 +27,7 @@ impl Scene {
                  ostree --repo=seed-{mode} commit -b host --tree=dir=host"
             ));
         }
+        rest();
         scene
     }
 
@@ -68,7 +71,15 @@ impl Scene {
 
     /// `to` becomes what `from` is, by hard links, without what was there.
     pub fn renew(&self, from: &str, to: &str) {
-        self.shell(&format!("rm -rf {to}; cp -al {from} {to}"));
+        self.put_away(to);
+        self.shell(&format!("cp -al {from} {to}"));
+    }
+
+    /// What was made under these names is elsewhere, until the scene is gone: nothing is removed between rounds (see [`rest`]).
+    pub fn put_away(&self, names: &str) {
+        self.shell(&format!(
+            "mkdir -p made; for name in {names}; do [ ! -e $name ] || mv -t \"$(mktemp -d -p made)\" $name; done"
+        ));
     }
 
     /// A script in this place, to run.
