@@ -23,6 +23,7 @@
 //! There is one spelling of each tree, so equal trees have equal dumps and a dump's digest stands for its tree.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Read as _, Write};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -109,8 +110,16 @@ fn hex(byte: u8, line: &mut Vec<u8>, digits: &[u8; 16]) {
 fn stat_text(path: &TreePath, kind: char, stat: &Stat, line: &mut Vec<u8>) {
     path_text(path, line);
     let Stat { uid, gid, mode, mtime, .. } = stat;
-    let time = mtime.map_or("-".to_owned(), |time| format!("{}.{:09}", time.seconds, time.nanoseconds));
-    line.extend_from_slice(format!(" {kind} {mode:04o} {uid} {gid} {time}").as_bytes());
+    fields(line, format_args!(" {kind} {mode:04o} {uid} {gid} "));
+    match mtime {
+        Some(time) => fields(line, format_args!("{}.{:09}", time.seconds, time.nanoseconds)),
+        None => line.push(b'-'),
+    }
+}
+
+fn fields(line: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    // A vector takes all bytes.
+    line.write_fmt(text).unwrap_or_default();
 }
 
 fn xattrs_text(stat: &Stat, line: &mut Vec<u8>) {
@@ -134,7 +143,7 @@ pub(super) fn leaf_line(path: &TreePath, leaf: &Leaf, line: &mut Vec<u8>) {
     match leaf {
         Leaf::File { stat, size, digest, .. } => {
             stat_text(path, 'f', stat, line);
-            line.extend_from_slice(format!(" {size} {digest}").as_bytes());
+            fields(line, format_args!(" {size} {digest}"));
         }
         Leaf::Symlink { stat, target } => {
             stat_text(path, 'l', stat, line);
