@@ -10,6 +10,8 @@ import time
 
 # For a machine that is busy with other things; nothing is decided by it but that something hangs.
 LIMIT = time.monotonic() + 1800
+# User-mode Linux at times takes what was typed only when more is typed: after so long a silence a person presses Enter, too.
+SILENCE = 20
 PROMPT = b"# "
 
 
@@ -19,20 +21,27 @@ def main():
         os.execvp(sys.argv[1], sys.argv[1:])
     seen = b""
 
+    def shown(until):
+        """What the terminal shows next; nothing when COMMAND has ended."""
+        while not select.select([terminal], [], [], SILENCE)[0]:
+            if time.monotonic() > LIMIT:
+                sys.exit(f"shell: {until} did not come")
+            say(b"")
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:
+            data = b""
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return data
+
     def wait_for(what):
         """Until the terminal shows it, after what was waited for before."""
         nonlocal seen
         while what not in seen:
-            if not select.select([terminal], [], [], max(0, LIMIT - time.monotonic()))[0]:
-                sys.exit(f"shell: {what!r} did not come")
-            try:
-                data = os.read(terminal, 65536)
-            except OSError:
-                data = b""
+            data = shown(what)
             if not data:
                 sys.exit(f"shell: it ended before {what!r} came")
-            sys.stdout.buffer.write(data)
-            sys.stdout.flush()
             seen += data
         before, seen = seen.split(what, 1)
         return before
@@ -56,14 +65,8 @@ def main():
         wait_for(b"sysctr demo: hello from a container")
         wait_for(PROMPT)
         say(last)
-    while True:
-        try:
-            data = os.read(terminal, 65536)
-        except OSError:
-            data = b""
-        if not data:
-            break
-        sys.stdout.buffer.write(data)
+    while shown("the end"):
+        pass
     if len(boots) != 2:
         sys.exit(f"shell: it did not boot twice: {boots}")
     _, status = os.waitpid(child, 0)
