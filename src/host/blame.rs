@@ -9,7 +9,7 @@ use sysctr_core::place;
 
 use crate::list;
 use crate::stamps::{self, Stamps};
-use crate::systemd::{self, Ready, Times};
+use crate::systemd::{self, Times};
 
 /// The last start of one container. Times are microseconds since the kernel's start.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,13 +31,13 @@ pub fn blame() -> Result<Vec<Start>> {
     let times = systemd::times(&names)?;
     let begun = names.into_iter().zip(times).filter(|(_, unit)| unit.begun > 0);
     let mut starts: Vec<_> = begun.map(|(name, unit)| start(name, unit)).collect();
-    starts.sort_by_key(|start| start.unit.begun);
+    starts.sort_by_key(Start::begun);
     Ok(starts)
 }
 
 fn start(name: ContainerName, unit: Times) -> Start {
     let stamps = Stamps::of(&name).filter(|stamps| is_of(stamps, &unit));
-    let process = stamps.and_then(|stamps| {
+    let process = stamps.as_ref().and_then(|stamps| {
         let pid = std::fs::read_to_string(place::run_dir(&name).join("pid")).ok()?;
         // It is known to a hundredth of a second only.
         Some(stamps::of_process(pid.trim().parse().ok()?)?.max(stamps.executed))
@@ -45,13 +45,19 @@ fn start(name: ContainerName, unit: Times) -> Start {
     Start { name, unit, stamps, process }
 }
 
-/// A start by hand, or one that is only beginning, is not the unit's.
+/// A start by hand, or the one before one that is only beginning, is not the unit's. Times can't tell: the launcher may be ahead of
+/// systemd, which notes when a unit began after it has made the process.
 fn is_of(stamps: &Stamps, unit: &Times) -> bool {
-    let was_up = unit.up >= unit.begun && unit.ready == Ready::Told;
-    stamps.launched >= unit.begun && (!was_up || stamps.launched <= unit.up)
+    stamps.invocation.as_ref().is_some_and(|invocation| *invocation == unit.invocation)
 }
 
 impl Start {
+    /// When the unit began, at the latest when its process did.
+    fn begun(&self) -> u64 {
+        let launched = self.stamps.as_ref().map(|it| it.launched).filter(|launched| *launched > 0);
+        launched.map_or(self.unit.begun, |launched| self.unit.begun.min(launched))
+    }
+
     /// When it was ready, by the unit's kind of readiness, if it is.
     fn ready(&self) -> Option<u64> {
         Some(self.unit.up).filter(|up| *up >= self.unit.begun)
@@ -61,10 +67,11 @@ impl Start {
 /// For programs (docs/format.md, "Output of sysctr").
 pub fn json(starts: &[Start]) -> Value {
     let one = |start: &Start| {
+        let stamps = start.stamps.as_ref();
         json!({
-            "name": start.name, "unit": start.name.unit(), "begun": start.unit.begun,
-            "launched": start.stamps.map(|it| it.launched), "chosen": start.stamps.map(|it| it.chosen),
-            "executed": start.stamps.map(|it| it.executed), "process": start.process, "ready": start.ready(),
+            "name": start.name, "unit": start.name.unit(), "begun": start.begun(),
+            "launched": stamps.map(|it| it.launched), "chosen": stamps.map(|it| it.chosen),
+            "executed": stamps.map(|it| it.executed), "process": start.process, "ready": start.ready(),
         })
     };
     json!({ "format": 1, "containers": starts.iter().map(one).collect::<Value>() })
@@ -77,10 +84,11 @@ pub fn text(starts: &[Start]) -> String {
         "NAME", "UNIT", "LAUNCHER", "BUNDLE", "RUNTIME", "PROCESS", "READY", "TOOK"
     );
     for start in starts {
-        let Start { name, unit, stamps, process } = start;
-        let took = start.ready().map(|ready| ready - unit.begun);
+        let Start { name, stamps, process, .. } = start;
+        let stamps = stamps.as_ref();
+        let took = start.ready().map(|ready| ready - start.begun());
         let times = [
-            Some(unit.begun),
+            Some(start.begun()),
             stamps.map(|it| it.launched),
             stamps.map(|it| it.chosen),
             stamps.map(|it| it.executed),
@@ -105,38 +113,47 @@ fn seconds(time: Option<u64>) -> String {
 mod tests {
     use super::*;
 
+    fn stamps(invocation: Option<&str>) -> Stamps {
+        let invocation = invocation.map(str::to_owned);
+        Stamps { invocation, launched: 1_210_000, chosen: 1_211_000, executed: 1_212_999 }
+    }
+
+    fn unit(begun: u64, up: u64) -> Times {
+        Times { invocation: "a5".to_owned(), begun, up }
+    }
+
     #[test]
     fn a_start_by_hand_is_not_the_units() {
-        let unit = |up, ready| Times { begun: 10, up, ready };
-        let cases = [
-            (9, unit(20, Ready::Told), false),
-            (15, unit(20, Ready::Told), true),
-            (30, unit(20, Ready::Told), false),
-            // Not up yet: what is there is of the start before.
-            (30, unit(5, Ready::Told), true),
-            (30, unit(20, Ready::AtOnce), true),
-        ];
-        for (launched, unit, expected) in cases {
-            assert_eq!(
-                is_of(&Stamps { launched, chosen: 0, executed: 0 }, &unit),
-                expected,
-                "{launched} {unit:?}"
-            );
+        for (invocation, expected) in [(Some("a5"), true), (Some("b6"), false), (None, false)] {
+            assert_eq!(is_of(&stamps(invocation), &unit(10, 20)), expected, "{invocation:?}");
         }
     }
 
     #[test]
+    fn a_launcher_that_was_ahead_of_systemd_began_the_unit() {
+        let start = |launched| Start {
+            name: "web".parse().unwrap(),
+            unit: unit(1_210_004, 1_300_000),
+            stamps: Some(Stamps { launched, ..stamps(Some("a5")) }),
+            process: None,
+        };
+        assert_eq!(
+            [1_210_000, 1_210_010, 0].map(|launched| start(launched).begun()),
+            [1_210_000, 1_210_004, 1_210_004]
+        );
+    }
+
+    #[test]
     fn times_are_told_in_both_forms() {
-        let stamps = Stamps { launched: 1_210_000, chosen: 1_211_000, executed: 1_212_999 };
         let up = Start {
             name: "web".parse().unwrap(),
-            unit: Times { begun: 1_200_000, up: 1_300_000, ready: Ready::Told },
-            stamps: Some(stamps),
+            unit: unit(1_200_000, 1_300_000),
+            stamps: Some(stamps(Some("a5"))),
             process: Some(1_250_000),
         };
         let begins = Start {
             name: "slow".parse().unwrap(),
-            unit: Times { begun: 61_000_000, up: 900_000, ready: Ready::Told },
+            unit: unit(61_000_000, 900_000),
             stamps: None,
             process: None,
         };

@@ -18,8 +18,10 @@ const FILE: &str = "stamps.json";
 const FAR_SECONDS: i64 = 4_000_000_000;
 
 /// The steps of one start up to the runtime, which replaces this program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
+    /// Which start it is, by systemd's `$INVOCATION_ID` (systemd.exec(5)); none by hand.
+    pub invocation: Option<String>,
     /// The launcher began; 0 if the kernel did not tell.
     pub launched: u64,
     /// It knew which bundle runs.
@@ -39,7 +41,8 @@ impl Stamping {
     /// One that begins now.
     pub fn begin() -> Self {
         let launched = now(TimerfdClockId::Monotonic).unwrap_or(0);
-        let stamps = Stamps { launched, chosen: launched, executed: launched };
+        let invocation = std::env::var("INVOCATION_ID").ok();
+        let stamps = Stamps { invocation, launched, chosen: launched, executed: launched };
         Self { stamps, begun: Instant::now() }
     }
 

@@ -79,24 +79,14 @@ pub fn unit(name: &ContainerName) -> Result<Unit> {
 }
 
 /// When a unit was started last in this boot: microseconds since the kernel's start, 0 for never.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Times {
+    /// Which start it is (systemd.exec(5), `$INVOCATION_ID`); empty if there was none.
+    pub invocation: String,
     /// It began.
     pub begun: u64,
     /// It was up.
     pub up: u64,
-    /// What that says of its program.
-    pub ready: Ready,
-}
-
-/// When a unit is up (systemd.service(5), "Type=").
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Ready {
-    /// When its program said so, or handed over.
-    #[default]
-    Told,
-    /// When its program was there, before it did anything.
-    AtOnce,
 }
 
 /// The times of the containers' units, in the same order.
@@ -109,7 +99,7 @@ pub fn times(names: &[ContainerName]) -> Result<Vec<Times>> {
     }
     let units: Vec<_> = names.iter().map(ContainerName::unit).collect();
     let mut arguments =
-        vec!["show", "--property=InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic,Type"];
+        vec!["show", "--property=InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic,InvocationID"];
     arguments.extend(units.iter().map(String::as_str));
     let output = run(&arguments)?;
     if !output.status.success() {
@@ -132,11 +122,11 @@ fn times_in(paragraph: &str) -> Times {
         lines.find(|(found, _)| *found == key).map_or("", |(_, value)| value)
     };
     let time = |key: &str| word(key).parse().unwrap_or(0);
-    let ready = match word("Type") {
-        "simple" | "exec" | "idle" => Ready::AtOnce,
-        _ => Ready::Told,
-    };
-    Times { begun: time("InactiveExitTimestampMonotonic"), up: time("ActiveEnterTimestampMonotonic"), ready }
+    Times {
+        invocation: word("InvocationID").to_owned(),
+        begun: time("InactiveExitTimestampMonotonic"),
+        up: time("ActiveEnterTimestampMonotonic"),
+    }
 }
 
 /// Lets systemd forget that the container's unit failed, if it did.
