@@ -22,7 +22,7 @@ pub fn run(rounds: usize) -> Rows {
 }
 
 fn in_a_root(scene: &Scene, rounds: usize) -> Rows {
-    scene.shell("cp -al host root; mv root/usr/etc root/etc");
+    scene.renew_root();
     let compose = || scene.compose("5", &["--sysroot", "root"]);
     compose().run().expect_ok();
     let side =

@@ -113,17 +113,16 @@ pub fn into_root(rounds: usize) -> Rows {
     let fastest_digest = format!("openssl dgst -sha256{} >/dev/null", words(scene.tars()));
     let files = format!("mkdir files; for tar in{}; do tar -xpf $tar -C files; done", words(scene.tars()));
     let fresh = |name: &'static str| move || scene.put_away(name);
-    let root = || {
-        scene.put_away("root");
-        scene.shell("cp -al host root; mv root/usr/etc root/etc");
-    };
     compare(
         "into a root directory, and what the machine alone takes",
         rounds,
         vec![
-            Side::new("sysctr-compose --sysroot", scene.at("."), root, || {
-                scene.compose("5", &["--sysroot", "root"])
-            })
+            Side::new(
+                "sysctr-compose --sysroot",
+                scene.at("."),
+                || scene.renew_root(),
+                || scene.compose("5", &["--sysroot", "root"]),
+            )
             .bound(Bound::Memory(MEMORY)),
             Side::new("umoci unpack", scene.at("."), fresh("unpacked"), || scene.script(&umoci))
                 .bound(Bound::Wall(0.4)),
@@ -160,8 +159,8 @@ pub fn whole(rounds: usize) -> Rows {
         scene.layout().display()
     );
     let again = || {
-        scene.put_away("bundle tree");
-        scene.shell("cp -al big tree");
+        scene.put_away("bundle");
+        scene.renew("big", "tree");
         scene.renew("seed-big", "theirs");
     };
     compare(

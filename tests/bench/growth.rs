@@ -46,20 +46,6 @@ impl Series {
         self.verdict = self.verdict.and(met);
     }
 
-    /// Composes a manifest into a fresh small root, several times; the median run. In memory: what a disk makes of so many new files
-    /// varies by more than what is asked here (docs/performance.md, "Layers").
-    fn compose(work: &Path, manifest: &str, rounds: usize) -> Measured {
-        std::fs::write(work.join("containers.toml"), manifest).expect("a manifest");
-        let run = |_| {
-            let root = Root::small_in_memory();
-            let compose = Command::new(Program::Composer.path()).arg("--sysroot").arg(root.path());
-            let compose = compose.arg("--add-launcher").arg(Program::Launcher.path());
-            let compose = compose.args(["-m", "containers.toml", "--max-bytes", "20000000000"]);
-            measured(compose.in_dir(work), &root.path())
-        };
-        Measured::median((0..rounds).map(run).collect())
-    }
-
     /// Draws it.
     fn done(self) -> Rows {
         let plots = source_dir().join("docs/plots");
@@ -90,6 +76,22 @@ impl Series {
         }
         .into()
     }
+}
+
+/// Composes a manifest into a fresh small root, several times; the median run. In memory: what a disk makes of so many new files
+/// varies by more than what is asked here (docs/performance.md, "Layers").
+fn into_root(work: &Path, manifest: &str, rounds: usize) -> Measured {
+    std::fs::write(work.join("containers.toml"), manifest).expect("a manifest");
+    let runs = (0..rounds).map(|_| {
+        let root = Root::small_in_memory();
+        let compose = Command::new(Program::Composer.path()).arg("--sysroot").arg(root.path());
+        let compose = compose.arg("--add-launcher").arg(Program::Launcher.path());
+        measured(
+            compose.args(["-m", "containers.toml", "--max-bytes", "20000000000"]).in_dir(work),
+            &root.path(),
+        )
+    });
+    Measured::median(runs.collect())
 }
 
 fn one(name: &str) -> String {
@@ -124,8 +126,7 @@ pub fn containers(rounds: usize) -> Rows {
                 .expect("memory takes it");
         }
         made = count;
-        let measured = Series::compose(work.path(), &manifest, rounds);
-        series.point(count, 1000, measured);
+        series.point(count, 1000, into_root(work.path(), &manifest, rounds));
     }
     series.done()
 }
@@ -141,8 +142,7 @@ pub fn files(rounds: usize) -> Rows {
             .map(|begin| layout.layer(&small_files(begin..count.min(begin + A_LAYER)), Packing::Gzip))
             .collect();
         layout.whole(&layers);
-        let measured = Series::compose(work.path(), &one("files"), rounds);
-        series.point(count, count + count / 1000, measured);
+        series.point(count, count + count / 1000, into_root(work.path(), &one("files"), rounds));
     }
     series.done()
 }
@@ -165,8 +165,7 @@ pub fn bytes(rounds: usize) -> Rows {
             })
             .collect();
         layout.whole(&layers);
-        let measured = Series::compose(work.path(), &one("bytes"), rounds);
-        series.point(megabytes, files, measured);
+        series.point(megabytes, files, into_root(work.path(), &one("bytes"), rounds));
     }
     series.done()
 }
@@ -182,8 +181,7 @@ pub fn layers(rounds: usize) -> Rows {
         let ranges = (0..count).map(|layer| (layer * share).min(FILES)..((layer + 1) * share).min(FILES));
         let layers: Vec<_> = ranges.map(|range| layout.layer(&small_files(range), Packing::Gzip)).collect();
         layout.whole(&layers);
-        let measured = Series::compose(work.path(), &one("layers"), rounds);
-        series.point(count, FILES + FILES / 1000, measured);
+        series.point(count, FILES + FILES / 1000, into_root(work.path(), &one("layers"), rounds));
     }
     series.done()
 }

@@ -96,12 +96,13 @@ impl Set {
     }
 }
 
-/// A blob of a layout.
-fn document(layout: &Path, digest: &Value) -> Value {
+/// A blob of a layout, which is a document.
+pub fn document(layout: &Path, digest: &Value) -> Value {
     read(&layout.join(blob_name(digest.as_str().expect("a digest"))))
 }
 
-fn read(path: &Path) -> Value {
+/// A document.
+pub fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("a document of a layout")).expect("JSON")
 }
 

@@ -2,10 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use sysctr_tests::crafted::blob_name;
 use sysctr_tests::{Command, Program, fixture, scratch};
 
-use crate::rounds::rest;
+use crate::images::{document, read};
+
+/// Waits until the disk has forgotten what was removed before. An ext4 without a journal leaves a removed file's inode alone for a
+/// minute, and looks at each of them whenever it needs one for a new file: creating a file costs up to three times as much then.
+fn rest() {
+    const FORGOTTEN: Duration = Duration::from_secs(61);
+    Command::new("sync").run().expect_ok();
+    std::thread::sleep(FORGOTTEN);
+}
 
 /// A place to work, with the image and a host.
 pub struct Scene {
@@ -54,18 +64,14 @@ impl Scene {
 
     /// The same as they lie in the layout.
     pub fn blobs(&self) -> Vec<PathBuf> {
-        let read = |path: PathBuf| -> serde_json::Value {
-            serde_json::from_slice(&fs::read(path).expect("a document of the layout")).expect("JSON")
-        };
         let blob = |described: &serde_json::Value| {
-            let digest = described["digest"].as_str().expect("a digest");
-            self.layout().join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
+            self.layout().join(blob_name(described["digest"].as_str().expect("a digest")))
         };
-        let index = read(self.layout().join("index.json"));
+        let index = read(&self.layout().join("index.json"));
         let listed = index["manifests"].as_array().expect("a list").iter();
         let tag = "org.opencontainers.image.ref.name";
         let five = listed.into_iter().find(|it| it["annotations"][tag] == "5").expect("tag 5");
-        let manifest = read(blob(five));
+        let manifest = document(&self.layout(), &five["digest"]);
         manifest["layers"].as_array().expect("a list").iter().map(blob).collect()
     }
 
@@ -75,11 +81,17 @@ impl Scene {
         self.shell(&format!("cp -al {from} {to}"));
     }
 
-    /// What was made under these names is elsewhere, until the scene is gone: nothing is removed between rounds (see [`rest`]).
-    pub fn put_away(&self, names: &str) {
+    /// What was made under this name is elsewhere, until the scene is gone: nothing is removed between rounds (see [`rest`]).
+    pub fn put_away(&self, name: &str) {
         self.shell(&format!(
-            "mkdir -p made; for name in {names}; do [ ! -e $name ] || mv -t \"$(mktemp -d -p made)\" $name; done"
+            "[ ! -e {name} ] || {{ mkdir -p made; mv -t \"$(mktemp -d -p made)\" {name}; }}"
         ));
+    }
+
+    /// The host as a root, `root`, without what was there.
+    pub fn renew_root(&self) {
+        self.renew("host", "root");
+        self.shell("mv root/usr/etc root/etc");
     }
 
     /// A script in this place, to run.

@@ -64,14 +64,6 @@ impl Measured {
     }
 }
 
-/// Waits until the disk has forgotten what was removed before. An ext4 without a journal leaves a removed file's inode alone for a
-/// minute, and looks at each of them whenever it needs one for a new file: creating a file costs up to three times as much then.
-pub fn rest() {
-    const FORGOTTEN: Duration = Duration::from_secs(61);
-    Command::new("sync").run().expect_ok();
-    std::thread::sleep(FORGOTTEN);
-}
-
 /// Runs a program to success, with the flush of what lies below `writes` within its time.
 pub fn measured(work: Command, writes: &Path) -> Measured {
     // Nobody pays for what others left to be written.
