@@ -186,13 +186,9 @@ pub fn layers(rounds: usize) -> Rows {
     series.done()
 }
 
-/// A small image into commits on hosts of more and more files.
+/// A small image, its thousand files new each time, into commits on hosts of more and more files.
 pub fn hosts(rounds: usize) -> Rows {
     let work = scratch();
-    let layout = Layout::new(&work.path().join("small"));
-    let layer = layout.layer(&small_files(0..1000), Packing::Gzip);
-    layout.whole(&[layer]);
-    std::fs::write(work.path().join("containers.toml"), one("small")).expect("a manifest");
     let host = fixture::directory("ostree-host").join("root.tar.zst");
     let shell = |script: String| {
         Command::new("bash").args(["-euo", "pipefail", "-c", &script]).in_dir(work.path()).run().expect_ok()
@@ -212,7 +208,13 @@ pub fn hosts(rounds: usize) -> Rows {
              ostree --repo=repo commit -b host --tree=dir=host"
                 .to_owned(),
         );
-        let runs = (0..rounds).map(|_| {
+        let runs = (0..rounds as u64).map(|round| {
+            let name = format!("small-{more}-{round}");
+            let layout = Layout::new(&work.path().join(&name));
+            let begin = (more + round) * 1000;
+            let layer = layout.layer(&small_files(begin..begin + 1000), Packing::Gzip);
+            layout.whole(&[layer]);
+            std::fs::write(work.path().join("containers.toml"), one(&name)).expect("a manifest");
             shell("ostree --repo=repo refs --delete out".to_owned());
             let compose = Command::new(Program::Composer.path())
                 .args(["--repo", "repo", "--base", "host", "--ref", "out"]);

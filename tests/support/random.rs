@@ -10,10 +10,24 @@ impl Random {
     /// # Panics
     /// When `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound).expect("a small number");
+        usize::try_from((self.next() >> 33) % bound).expect("below the bound")
+    }
+
+    /// So many bytes, which don't compress. Quick also without optimisation.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        for piece in bytes.chunks_mut(8) {
+            piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
+        }
+        bytes
+    }
+
+    /// xorshift64*.
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        let bound = u64::try_from(bound).expect("a small number");
-        usize::try_from((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound).expect("below the bound")
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 }
