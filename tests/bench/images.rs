@@ -108,5 +108,5 @@ pub fn read(path: &Path) -> Value {
 
 /// Bytes that don't compress.
 pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    sysctr_tests::Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1).bytes(bytes)
+    sysctr_tests::Random::of(seed).bytes(bytes)
 }

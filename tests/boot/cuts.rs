@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sysctr_tests::{Command, Random, soak, source_dir};
+use sysctr_tests::{Command, Random, number, soak, source_dir};
 
 use crate::disk::Disk;
 use crate::images;
@@ -52,10 +52,6 @@ fn expect_well(desk: &Desk, what: &str, moment: Option<Cut>) {
     for (name, tried) in &report.tried {
         assert!(tried.result == "ok", "{what}: {name}: {}\n{}", tried.text, report.story());
     }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! Killed or interrupted at random moments of writing an image with many files.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use sysctr_tests::{Compose, Image, Listing, Output, Root, Running, memory};
+use sysctr_tests::{Compose, Image, Listing, Output, Random, Root, Running, memory, number};
 use tempfile::TempDir;
 
 use crate::{BARE, expect_tree, manifest, renew, soak};
@@ -61,36 +60,6 @@ impl Phase {
             is(&format!("old/{number}")) || (puts && !is(&format!("new/{number}")))
         });
         Some(if made { Self::Swapping } else { Self::Prepared })
-    }
-}
-
-/// Random numbers that a seed repeats (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        number ^ (number >> 31)
-    }
-
-    /// At least 0, below 1.
-    fn fraction(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).expect("32 bits")) / (f64::from(u32::MAX) + 1.0)
-    }
-
-    /// What `SYSCTR_SEED` says, or anything.
-    fn seed() -> u64 {
-        if let Ok(seed) = std::env::var("SYSCTR_SEED") {
-            return seed.parse().expect("SYSCTR_SEED is a number");
-        }
-        let mut bytes = [0; 4];
-        std::fs::File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut bytes))
-            .expect("random bytes");
-        u32::from_ne_bytes(bytes).into()
     }
 }
 
@@ -220,7 +189,7 @@ impl Change {
     /// Disturbs at `count` moments, every so many of them aimed at each phase; `check` is told the root, both composes,
     /// which one it is, and what happened.
     fn disturb_often(&self, title: &str, count: usize, signals: &[Signal], check: &Check<'_>) {
-        let seed = Random::seed();
+        let seed = number("SYSCTR_SEED").unwrap_or_else(|| std::process::id().into());
         println!("{title}: {count} moments, SYSCTR_SEED={seed}");
         let (next, hits) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
         let work = |worker: usize| {
@@ -231,7 +200,7 @@ impl Change {
                 if number >= count {
                     return;
                 }
-                let mut random = Random(seed.wrapping_add(number as u64));
+                let mut random = Random::of(seed.wrapping_add(number as u64));
                 let signal = signals[number % signals.len()];
                 let aim = [&[None], &PHASES.map(Some)[..]].concat()[number % (PHASES.len() + 1)];
                 for misses in 1..=MISSES {

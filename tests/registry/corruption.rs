@@ -11,7 +11,7 @@ fn every_corruption_is_found() {
     site.fetch(&[]).expect_ok();
     let count = if sysctr_tests::soak() { "1000" } else { "250" };
     let root = Root::small_in_memory();
-    let seed = std::env::var("SYSCTR_SEED").unwrap_or_else(|_| std::process::id().to_string());
+    let seed = sysctr_tests::number("SYSCTR_SEED").unwrap_or_else(|| std::process::id().into()).to_string();
     println!("SYSCTR_SEED={seed}");
     let driver =
         Command::new(env!("CARGO_BIN_EXE_corruption-driver")).arg(root.path()).arg(Program::Launcher.path());

@@ -60,7 +60,7 @@ fn main() -> Result<()> {
     let [root, launcher, count, seed] = &args[..] else {
         anyhow::bail!("usage: corruption-driver ROOT LAUNCHER COUNT SEED")
     };
-    let mut random = Random(seed.parse::<u64>()?.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::of(seed.parse()?);
     let targets = targets()?;
     let count: usize = count.parse()?;
     let mut found = 0;

@@ -41,17 +41,19 @@ fn a_killed_fetch_leaves_a_sound_cache_and_keeps_what_came_whole() {
     }
 }
 
-/// A skopeo that outlives its killed fetch holds the cache, so that its directory is not swept before it ends.
+/// A skopeo that outlives its killed fetch holds the cache, so that its directory is not swept before it ends. One that was just
+/// begun still has the fetch's program, so what tells is where it works.
 fn end_orphans(site: &Site) {
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let read = |name: &str| std::fs::read_link(entry.path().join(name)).unwrap_or_default();
-        if read("cwd") != site.work.path() || !read("exe").ends_with("skopeo") {
+        let works_there =
+            || std::fs::read_link(entry.path().join("cwd")).is_ok_and(|path| path == site.work.path());
+        if !works_there() {
             continue;
         }
         let number = entry.file_name().to_string_lossy().parse().unwrap();
         let process = rustix::process::Pid::from_raw(number).unwrap();
         rustix::process::kill_process(process, Signal::KILL).ok();
-        while read("exe").ends_with("skopeo") {
+        while works_there() {
             std::thread::sleep(Duration::from_millis(5));
         }
     }

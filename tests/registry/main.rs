@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use sysctr_tests::crafted::{Crafted, Layer, Packing, digest};
 use sysctr_tests::registry::Server;
-use sysctr_tests::{Command, Output, Program, Root, scratch};
+use sysctr_tests::{Command, Output, Program, Random, Root, scratch};
 use tempfile::TempDir;
 
 /// A directory with a manifest, and a cache.
@@ -102,14 +102,7 @@ fn container(name: &str, image: &str) -> String {
 
 /// A layer with one file of bytes that don't compress, the same for the same `seed`.
 fn layer(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[0]
-    };
-    let bytes: Vec<u8> = (0..size).map(|_| next()).collect();
+    let bytes = Random::of(seed).bytes(size);
     Layer::new().file(&format!("file-{seed}"), bytes).bytes()
 }
 

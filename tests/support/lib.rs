@@ -50,6 +50,19 @@ pub fn soak() -> bool {
     std::env::var_os("SYSCTR_SOAK").is_some_and(|value| value == "1")
 }
 
+/// The number in an environment variable: `SYSCTR_SEED` repeats what a test chose by chance.
+///
+/// # Panics
+/// When there is something else in it.
+pub fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var_os(variable)?;
+    Some(
+        text.to_str()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("{variable}={text:?} is no number")),
+    )
+}
+
 /// Where `make build` leaves the programs, or `$SYSCTR_DIST`.
 pub fn dist_dir() -> PathBuf {
     std::env::var_os("SYSCTR_DIST").map_or_else(|| source_dir().join("target/dist"), PathBuf::from)

@@ -5,6 +5,11 @@
 pub struct Random(pub u64);
 
 impl Random {
+    /// Another sequence for each number, those of neighbours unlike each other.
+    pub fn of(number: u64) -> Self {
+        Self(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     /// A number below `bound`.
     ///
     /// # Panics
@@ -12,6 +17,14 @@ impl Random {
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).expect("a small number");
         usize::try_from((self.next() >> 33) % bound).expect("below the bound")
+    }
+
+    /// At least 0, below 1.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn fraction(&mut self) -> f64 {
+        f64::from(u32::try_from(self.next() >> 32).expect("32 bits")) / (f64::from(u32::MAX) + 1.0)
     }
 
     /// So many bytes, which don't compress. Quick also without optimisation.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sysctr_tests::{Command, Random, soak};
+use sysctr_tests::{Command, Random, number, soak};
 
 use crate::bench::version;
 use crate::desk::Desk;
@@ -281,7 +281,7 @@ impl Play {
 
 #[test]
 fn histories_end_where_the_model_says() {
-    let seed = std::env::var("SYSCTR_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed);
+    let seed = number("SYSCTR_SEED").unwrap_or(0x5eed);
     let (plays, steps) = if soak() { (12, 60) } else { (2, 30) };
     for play in 0..plays {
         let images: Vec<_> = (0..IMAGES).map(|image| version(&image.to_string())).collect();
