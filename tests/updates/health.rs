@@ -30,6 +30,20 @@ fn readiness_ends_a_trial_and_its_lack_leads_back() {
     );
 }
 
+/// Whoever looks finds the next start, which says nothing of the last one.
+#[test]
+fn what_was_started_again_at_once_is_told_by_its_end() {
+    let at_once = "[Unit]\nDescription=again\n[Service]\nRestart=on-failure\nRestartSec=0\nExecStart=$EXEC_START\n\
+                   [Install]\nWantedBy=multi-user.target\n";
+    let bench = Bench::new(&[version("1").export("service.template", at_once)]);
+    bench.image(&version("2").ends_with("sleep 0.3; exit 3").export("service.template", at_once));
+    let report = bench.boot("says 1; ! sysctr update web --image oci:/images/2; says 1");
+    assert_eq!(
+        report.expect_ok().text,
+        "sysctr: updating container web: web.1 is not healthy: its result is exit-code; web as the host image has it runs again\n"
+    );
+}
+
 #[test]
 fn a_health_command_ends_a_trial_and_its_failure_leads_back() {
     let bench = Bench::new(&[version("0")]);
