@@ -201,19 +201,21 @@ fn is_done(name: &ContainerName) -> Result<bool> {
 }
 
 fn bad(name: &ContainerName, begun: SystemTime, started: &Output) -> Result<Health> {
+    // First: the next start forgets it.
     let result = property(name, "Result")?;
+    let since = journal_since(begun);
     let mut why = match result.as_str() {
         // systemd did not even try: it is masked, or something that it needs failed.
         "success" if !started.status.success() => format!("systemd says: {}", complaint(started)),
         // systemd keeps it until it starts the unit again.
-        "success" if property(name, "NRestarts")? != "0" => match logged_result(name, begun) {
+        "success" if property(name, "NRestarts")? != "0" => match logged_result(name, &since) {
             Some(result) => format!("its result is {result}"),
             None => "it ended and was started again".to_owned(),
         },
         "success" => "it ended".to_owned(),
         result => format!("its result is {result}"),
     };
-    let words = last_words(name, begun);
+    let words = last_words(name, &since);
     if !words.is_empty() {
         why = format!("{why}, its last words: {words}");
     }
@@ -260,29 +262,28 @@ pub fn said_by(name: &ContainerName) -> [String; 2] {
 
 /// The result of the unit's last failure since then, as systemd told the journal (its `sd-messages.h`,
 /// `SD_MESSAGE_UNIT_FAILURE_RESULT`).
-fn logged_result(name: &ContainerName, begun: SystemTime) -> Option<String> {
+fn logged_result(name: &ContainerName, since: &str) -> Option<String> {
     const FAILURE: &str = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c";
-    journalctl(&["--sync"]);
     let unit = format!("UNIT={}", name.unit());
-    let entry = journalctl(&[&since(begun), "--output=json", "--lines=1", FAILURE, &unit])?;
+    let entry = journalctl(&[since, "--output=json", "--lines=1", FAILURE, &unit])?;
     let entry: serde_json::Value = serde_json::from_str(entry.trim()).ok()?;
     Some(entry["UNIT_RESULT"].as_str()?.to_owned())
 }
 
-/// journalctl's option.
-fn since(begun: SystemTime) -> String {
+/// journalctl's option for what was said since then; that is in the journal now.
+fn journal_since(begun: SystemTime) -> String {
+    // It takes what is said a moment later.
+    journalctl(&["--sync"]);
     let begun = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("--since=@{}.{:06}", begun.as_secs(), begun.subsec_micros())
 }
 
 /// What the container or its launcher said last since then. (A cursor would be exact, but with matches journalctl 252 skips the
 /// first entry after one.)
-fn last_words(name: &ContainerName, begun: SystemTime) -> String {
-    // The journal takes what is said a moment later.
-    journalctl(&["--sync"]);
+fn last_words(name: &ContainerName, since: &str) -> String {
     let [unit, identifier] = said_by(name);
-    let said = journalctl(&[&since(begun), "--output=cat", "--lines=20", &unit, "+", &identifier])
-        .unwrap_or_default();
+    let said =
+        journalctl(&[since, "--output=cat", "--lines=20", &unit, "+", &identifier]).unwrap_or_default();
     let lines: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(LINES)..].join(" | ")
 }

@@ -4,9 +4,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use sysctr_tests::{Command, Layer, Layout, Packing, Program, Root, fixture, scratch, source_dir};
+use sysctr_tests::{Command, Layer, Layout, Packing, Program, Random, Root, fixture, scratch, source_dir};
 
-use crate::images::noise;
 use crate::rounds::{Bytes, Measured, measured};
 use crate::rows::{Row, Rows, Verdict};
 
@@ -160,7 +159,8 @@ pub fn bytes(rounds: usize) -> Rows {
             .map(|layer| {
                 let numbers = layer * A_LAYER..files.min((layer + 1) * A_LAYER);
                 let size = usize::try_from(FILE).expect("it fits");
-                let tar = numbers.fold(Layer::new(), |tar, n| tar.file(&format!("f{n}"), noise(n + 1, size)));
+                let tar = numbers
+                    .fold(Layer::new(), |tar, n| tar.file(&format!("f{n}"), Random::of(n + 1).bytes(size)));
                 layout.layer(&tar.bytes(), Packing::Zstd(20))
             })
             .collect();

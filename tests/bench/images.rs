@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use sysctr_tests::crafted::blob_name;
 use sysctr_tests::registry::Server;
-use sysctr_tests::{Image, Layer, Layout};
+use sysctr_tests::{Image, Layer, Layout, Random};
 
 /// Bytes of each image's own layer, which don't compress.
 const OWN: usize = 1 << 20;
@@ -44,7 +44,8 @@ impl Set {
     /// One image with its own layer on those of another; its descriptor.
     fn image(&self, number: usize, (manifest, config): &(Value, Value)) -> Value {
         let (mut manifest, mut config) = (manifest.clone(), config.clone());
-        let tar = Layer::new().file(&format!("own-{number}"), noise(number as u64 + 1, OWN)).bytes();
+        let tar =
+            Layer::new().file(&format!("own-{number}"), Random::of(number as u64 + 1).bytes(OWN)).bytes();
         self.layout.on_top(&mut manifest, &mut config, &tar);
         self.layout.image(manifest, &config, &number.to_string())
     }
@@ -104,9 +105,4 @@ pub fn document(layout: &Path, digest: &Value) -> Value {
 /// A document.
 pub fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("a document of a layout")).expect("JSON")
-}
-
-/// Bytes that don't compress.
-pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    sysctr_tests::Random::of(seed).bytes(bytes)
 }

@@ -20,11 +20,9 @@ impl Random {
     }
 
     /// At least 0, below 1.
-    ///
-    /// # Panics
-    /// Never.
     pub fn fraction(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).expect("32 bits")) / (f64::from(u32::MAX) + 1.0)
+        const PARTS: usize = 1 << 31;
+        self.below(PARTS) as f64 / PARTS as f64
     }
 
     /// So many bytes, which don't compress. Quick also without optimisation.

@@ -86,8 +86,8 @@ fn large(seed: u64) -> Crafted {
     let base = version(&seed.to_string()).crafted();
     let mut layer = Layer::new().dir("many");
     for number in 0..1500 {
-        let bytes = (0..random.below(20_000)).map(|_| u8::try_from(random.below(256)).expect("a byte"));
-        layer = layer.file(&format!("many/{number}"), bytes.collect::<Vec<_>>());
+        let size = random.below(20_000);
+        layer = layer.file(&format!("many/{number}"), random.bytes(size));
     }
     let more = Crafted::of(&[layer.bytes()], Packing::Plain);
     let mut image = base;
